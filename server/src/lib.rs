@@ -1,0 +1,9 @@
+//! Landfall's rooms, as a library so that tests and fuzzers can reach them.
+
+pub mod config;
+pub mod delivery;
+pub mod ftp;
+pub mod lifecycle;
+pub mod listen;
+pub mod sftp;
+pub mod tls;

@@ -1,0 +1,3 @@
+//! CLI to exit code.
+
+fn main() {}
