@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, Sqlite, Transaction};
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,9 @@ const QUEUE_ROWS: usize = 4_096;
 const BATCH_ROWS: usize = 256;
 /// Rows that one query returns at most, unless it asks for fewer.
 pub const QUERY_ROWS: u32 = 10_000;
+
+/// The ledger's tables; versions 1001 and up, since `auth` keeps its own in the same database.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How an upload ended, or that it has not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
