@@ -1,9 +1,11 @@
 //! Landfall's rooms, as a library so that tests and fuzzers can reach them.
 
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod ftp;
 pub mod hostkeys;
+pub mod http;
 pub mod lifecycle;
 pub mod listen;
 pub mod private;
