@@ -3,7 +3,10 @@
 pub mod config;
 pub mod delivery;
 pub mod ftp;
+pub mod hostkeys;
 pub mod lifecycle;
 pub mod listen;
+pub mod private;
 pub mod sftp;
+pub mod telemetry;
 pub mod tls;

@@ -116,8 +116,9 @@ fn listeners(config: &Config, findings: &mut Findings) {
 }
 
 fn overlap(a: IpAddr, b: IpAddr) -> bool {
-    // An IPv6 wildcard is bound for IPv6 alone, so the families do not collide.
-    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+    // `::` takes IPv4 connections too, `0.0.0.0` takes no IPv6 ones.
+    let covers = |wide: IpAddr, other: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4());
+    a == b || covers(a, b) || covers(b, a)
 }
 
 fn passive(config: &Config, findings: &mut Findings) {
@@ -283,6 +284,7 @@ fn name(name: &str, key: &str, findings: &mut Findings) {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::super::PortRange;
     use super::*;
@@ -317,6 +319,8 @@ mod tests {
         let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
         assert_eq!(keys(|c| c.sftp.listen = vec![any(2121)]), error("sftp.listen"));
         assert_eq!(keys(|c| c.sftp.listen = vec![SocketAddr::from(([127, 0, 0, 1], 2121))]), error("sftp.listen"));
+        assert_eq!(keys(|c| c.sftp.listen = vec!["[::]:2121".parse().unwrap()]), error("sftp.listen"));
+        assert_eq!(keys(|c| c.sftp.listen = vec!["[::1]:2121".parse().unwrap()]), []);
         assert_eq!(keys(|c| c.sftp.listen = vec![any(0), any(0)]), []);
         assert_eq!(keys(|c| c.sftp.listen = vec![any(50_003)]), error("ftp.passive_ports"));
         assert_eq!(keys(|c| c.ftp.listen = vec![any(21)]), warning("ftp.listen"));

@@ -12,7 +12,7 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, Time};
 
 /// Longest duration that a setting may name: ten years. Adding it to a clock can never overflow.
-pub const MOST_SECONDS: u64 = 10 * 365 * 86_400;
+pub(super) const MOST_SECONDS: u64 = 10 * 365 * 86_400;
 
 /// A number of bytes: `1048576`, `10GB` (powers of 1000), `512MiB` (powers of 1024), `1.5G`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
