@@ -167,6 +167,17 @@ impl Tls {
     }
 }
 
+/// Are the configured files sound? Writes nothing.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn check(config: &config::Tls) -> Result<(), TlsError> {
+    let Some((certificate, key)) = config.files() else { return Ok(()) };
+    let ticketer = provider::Ticketer::new()?;
+    let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(1);
+    build(certificate, key, &Arc::new(provider()), &ticketer, &sessions).map(drop)
+}
+
 /// The names that a self-signed certificate is made for, besides the local ones.
 #[must_use]
 pub fn own_names(ftp: &config::Ftp) -> Vec<String> {

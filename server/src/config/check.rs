@@ -220,7 +220,7 @@ fn password_cost(config: &Config, findings: &mut Findings) {
         ("auth.argon2_lanes", auth.argon2_lanes, 1, 16),
         ("auth.argon2_iterations", auth.argon2_iterations, 1, 64),
         ("auth.argon2_memory_kib", auth.argon2_memory_kib, 8 * auth.argon2_lanes.clamp(1, 16), MOST_MEMORY_KIB),
-        ("auth.verifications", auth.verifications, 1, 1_024),
+        ("auth.verifications", auth.verifications.unwrap_or(1), 1, 1_024),
         ("auth.verifications_waiting", auth.verifications_waiting, 1, 100_000),
     ] {
         if !within(value, least, most) {
