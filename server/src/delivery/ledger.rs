@@ -142,6 +142,15 @@ impl Ledger {
         sqlx::query("SELECT 1 FROM receipts LIMIT 1").fetch_optional(self.database.pool()).await.map(drop)
     }
 
+    /// Resolves when everything that waits has been written.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        let marker = Waiting { write: Write::Withdraw(String::new()), done: Some(done) };
+        if self.queue.send(marker).await.is_ok() {
+            written.await.ok();
+        }
+    }
+
     fn send(&self, write: Write) -> Result<Pending, Refusal> {
         let (done, receipt) = oneshot::channel();
         self.queue
