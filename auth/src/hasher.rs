@@ -69,11 +69,24 @@ impl Hasher {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// A new hash of a password that somebody wants to set.
+    /// A new hash of a password that somebody wants to set. Waits for its turn.
     ///
     /// # Errors
-    /// [`Error::InvalidPassword`] when it is empty or longer than 1,024 bytes; [`Error::Busy`].
+    /// [`Error::InvalidPassword`] when it is empty or longer than 1,024 bytes.
     pub async fn hash(&self, password: &Secret) -> Result<String> {
+        self.make(password, Patience::Wait).await
+    }
+
+    /// Does the password fit? Without a stored hash the answer is no, after the same work. A stored hash that is not
+    /// understood fits nothing, also after the same work.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait already.
+    pub async fn verify(&self, password: &Secret, stored: Option<&str>) -> Result<bool> {
+        self.fits(password, stored, Patience::None).await
+    }
+
+    pub(crate) async fn make(&self, password: &Secret, patience: Patience) -> Result<String> {
         if password.is_empty() {
             return Err(Error::InvalidPassword("it is empty"));
         }
@@ -81,27 +94,20 @@ impl Hasher {
             return Err(Error::InvalidPassword("it is longer than 1024 bytes"));
         }
         let password = password.clone();
-        let made = self.work(move |inner, memory| hash::make(&password, &inner.cost, memory)).await?;
+        let made = self.work(patience, move |inner, memory| hash::make(&password, &inner.cost, memory)).await?;
         made.ok_or(Error::InvalidPassword("the system has no randomness to give"))
     }
 
-    /// Does the password fit? Without a stored hash the answer is no, after the same work. A stored hash that is not
-    /// understood fits nothing, also after the same work.
-    ///
-    /// # Errors
-    /// [`Error::Busy`].
-    pub async fn verify(&self, password: &Secret, stored: Option<&str>) -> Result<bool> {
+    pub(crate) async fn fits(&self, password: &Secret, stored: Option<&str>, patience: Patience) -> Result<bool> {
         if password.len_bytes() > PASSWORD_MAX_BYTES {
             return Ok(false);
         }
         let stored = stored.and_then(|text| StoredHash::parse(text).ok());
         let password = password.clone();
-        self.work(move |inner, memory| match stored {
-            Some(stored) => stored.fits(&password, memory),
-            None => {
-                std::hint::black_box(inner.dummy.fits(&password, memory));
-                false
-            }
+        self.work(patience, move |inner, memory| {
+            let is_real = stored.is_some();
+            let fits = stored.as_ref().unwrap_or(&inner.dummy).fits(&password, memory);
+            is_real & fits
         })
         .await
     }
@@ -124,10 +130,15 @@ impl Hasher {
     /// has begun runs to its end and holds its place till then, because it holds the memory too.
     async fn work<T: Send + 'static>(
         &self,
+        patience: Patience,
         work: impl FnOnce(&Inner, &mut [Block]) -> T + Send + 'static,
     ) -> Result<T> {
         let inner = Arc::clone(&self.inner);
-        let admitted = Arc::clone(&inner.admitted).try_acquire_owned().map_err(|_| Error::Busy)?;
+        let admitted = Arc::clone(&inner.admitted);
+        let admitted = match patience {
+            Patience::None => admitted.try_acquire_owned().map_err(|_| Error::Busy)?,
+            Patience::Wait => admitted.acquire_owned().await.map_err(|_| Error::Busy)?,
+        };
         let running = Arc::clone(&inner.running).acquire_owned().await.map_err(|_| Error::Busy)?;
         let turn = Turn { admitted, running };
         tokio::task::spawn_blocking(move || {
@@ -139,6 +150,15 @@ impl Hasher {
         .await
         .map_err(|_| Error::Busy)
     }
+}
+
+/// What to do when no place is free.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    /// Strangers are sent away: their number must not grow.
+    None,
+    /// An operator's work is never refused.
+    Wait,
 }
 
 /// A place among those that run. Dropping it lets the next one in.
