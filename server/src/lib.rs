@@ -2,9 +2,11 @@
 
 pub mod app;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod ftp;
 pub mod hostkeys;
+pub mod http;
 pub mod lifecycle;
 pub mod listen;
 pub mod people;
