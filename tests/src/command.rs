@@ -59,7 +59,8 @@ impl Run {
     #[must_use]
     pub fn with_input(command: &mut Command, input: &[u8]) -> Self {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs what is needed"));
+        let mut child =
+            spawned.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs what is needed"));
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
         // A child that does not read is free to close its stdin.
         drop(stdin.write_all(input));
