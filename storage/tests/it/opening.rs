@@ -156,18 +156,3 @@ fn a_crash_s_leftovers_go_and_foreign_names_stay() {
     let left = [format!("{newer}.meta"), format!("{newer}.part"), "README".to_owned()];
     assert_eq!(names_on_disk(&staging), left.into());
 }
-
-#[test]
-fn an_owner_has_a_limit() {
-    let place = Place::new();
-    let store = place.open(Durability::Process);
-    for number in 0..landfall_storage::MAX_STAGED_PER_OWNER {
-        suspend(&store, "acme", &format!("/{number}"), b"x");
-    }
-    let one_more = store.stage("acme", &path("/more"), Begin::Fresh);
-    assert!(matches!(one_more, Err(Error::Limit(_))));
-    suspend(&store, "beta", "/more", b"x");
-    store.discard_staged("acme", &path("/7")).unwrap();
-    suspend(&store, "acme", "/more", b"x");
-    assert_eq!(place.open(Durability::Process).all_staged().len(), landfall_storage::MAX_STAGED_PER_OWNER + 1);
-}
