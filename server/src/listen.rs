@@ -1,10 +1,30 @@
-//! The one accept loop of every listener: permits, deadlines, backoff when descriptors run out.
+//! The one accept loop of every listener: places, deadlines, backoff when descriptors run out.
 //! Refuses to know what is spoken on a connection.
 
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::net::TcpStream;
+use landfall_auth::Network;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Limits;
+use crate::lifecycle::Lifecycle;
+
+/// First wait after the system refused to accept; doubles up to [`BACKOFF_MOST`].
+const BACKOFF_FIRST: Duration = Duration::from_millis(20);
+/// Longest wait between two tries to accept.
+const BACKOFF_MOST: Duration = Duration::from_secs(1);
+/// One line in the log about refused connections per this time.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Connections that the kernel holds for us while we are busy.
+const BACKLOG_CONNECTIONS: u32 = 1_024;
 
 /// An accepted connection with its place in the limits. `TCP_NODELAY` is set.
 #[derive(Debug)]
@@ -15,17 +35,278 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The address they connected to.
     pub local: SocketAddr,
-    /// The login must be done by then, or the connection is closed.
+    /// The login must be done by then. The accept loop closes the connection shortly after; an engine that can say so
+    /// to its peer does it at that time.
     pub login_by: Instant,
     /// The place in the limits; given back when dropped. Keep it as long as the socket.
     pub permit: Permit,
 }
 
+/// Grace between [`Connection::login_by`] and the accept loop's own cut.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Places for connections: in all, per network, and for strangers, who are not logged in yet. A stranger never keeps a
+/// newcomer out: when their places are taken, the one that has been there longest goes.
+#[derive(Debug)]
+pub struct Gate {
+    places: Mutex<Places>,
+}
+
+#[derive(Debug)]
+struct Places {
+    limits: Limits,
+    total: u32,
+    networks: HashMap<Network, u32>,
+    /// By order of arrival.
+    strangers: BTreeMap<u64, Stranger>,
+    arrivals: u64,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    network: Network,
+    leave: CancellationToken,
+}
+
 /// A place in the limits.
 #[derive(Debug)]
-pub struct Permit {}
+pub struct Permit {
+    gate: Arc<Gate>,
+    network: Network,
+    arrival: u64,
+    /// Cancelled when the place is needed for somebody else.
+    leave: CancellationToken,
+    known: CancellationToken,
+}
 
 impl Permit {
-    /// Says that the login is done: the connection no longer counts as a stranger's.
-    pub fn logged_in(&mut self) {}
+    /// Says that the login is done: the connection no longer counts as a stranger's, and its login deadline is over.
+    pub fn logged_in(&mut self) {
+        self.gate.places().strangers.remove(&self.arrival);
+        self.known.cancel();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut places = self.gate.places();
+        places.strangers.remove(&self.arrival);
+        places.total = places.total.saturating_sub(1);
+        if let Some(count) = places.networks.get_mut(&self.network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                places.networks.remove(&self.network);
+            }
+        }
+    }
+}
+
+impl Gate {
+    /// With these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Arc<Self> {
+        let places = Places { limits, total: 0, networks: HashMap::new(), strangers: BTreeMap::new(), arrivals: 0 };
+        Arc::new(Self { places: Mutex::new(places) })
+    }
+
+    /// Other limits from now on; nobody who is in is thrown out.
+    pub fn set_limits(&self, limits: Limits) {
+        self.places().limits = limits;
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a newcomer, or why there is none.
+    fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Permit, &'static str> {
+        let network = Network::of_peer(peer.ip());
+        let mut places = self.places();
+        if places.of_network(network) >= places.limits.connections_per_network && !places.evict(Some(network)) {
+            return Err("too many connections from that network");
+        }
+        if places.total >= places.limits.connections && !places.evict(None) {
+            return Err("too many connections");
+        }
+        if places.strangers.len() >= places.limits.strangers as usize && !places.evict(None) {
+            return Err("too many connections that are not logged in");
+        }
+        places.total += 1;
+        *places.networks.entry(network).or_default() += 1;
+        places.arrivals += 1;
+        let arrival = places.arrivals;
+        let leave = CancellationToken::new();
+        places.strangers.insert(arrival, Stranger { network, leave: leave.clone() });
+        drop(places);
+        Ok(Permit { gate: self.clone(), network, arrival, leave, known: CancellationToken::new() })
+    }
+
+    /// Sends the oldest stranger away, to get a descriptor back.
+    fn make_room(&self) {
+        self.places().evict(None);
+    }
+}
+
+impl Places {
+    fn of_network(&self, network: Network) -> u32 {
+        // Evicted strangers still count until their task has ended; they are on their way out.
+        self.networks.get(&network).copied().unwrap_or(0)
+    }
+
+    /// Tells the oldest stranger (of that network) to leave; false when there is none.
+    fn evict(&mut self, network: Option<Network>) -> bool {
+        let oldest = self
+            .strangers
+            .iter()
+            .find(|(_, stranger)| network.is_none_or(|network| stranger.network == network))
+            .map(|(arrival, _)| *arrival);
+        oldest.and_then(|arrival| self.strangers.remove(&arrival)).map(|stranger| stranger.leave.cancel()).is_some()
+    }
+}
+
+/// Binds a listening socket; an IPv6 one takes IPv4 connections too where the address is `::`.
+///
+/// # Errors
+/// What the system says.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for old connections to time out.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG_CONNECTIONS).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the drain begins; each connection is served on a task of its own, so that a panic ends only that one.
+pub async fn run<S, F>(listener: TcpListener, gate: Arc<Gate>, lifecycle: Lifecycle, tasks: TaskTracker, serve: S)
+where
+    S: Fn(Connection) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut backoff = BACKOFF_FIRST;
+    let mut complained: Option<Instant> = None;
+    let mut complain = move |peer: Option<SocketAddr>, why: &str| {
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            complained = Some(Instant::now());
+            tracing::warn!(peer = peer.map(tracing::field::display), why, "connection not taken");
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            () = lifecycle.draining() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => {
+                backoff = BACKOFF_FIRST;
+                accepted
+            }
+            // That connection is gone before it was taken: accept(2) says to go on.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+                continue;
+            }
+            Err(error) => {
+                complain(None, &error.to_string());
+                gate.make_room();
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MOST);
+                continue;
+            }
+        };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        match gate.admit(peer).map(|permit| connection(stream, peer, permit)) {
+            Ok(Ok(connection)) => drop(tasks.spawn(attend(connection, &serve, &lifecycle))),
+            Ok(Err(error)) => complain(Some(peer), &error.to_string()),
+            Err(why) => complain(Some(peer), why),
+        }
+    }
+}
+
+fn connection(stream: TcpStream, peer: SocketAddr, permit: Permit) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let login_by = Instant::now() + Duration::from_secs(permit.gate.places().limits.login_seconds);
+    Ok(Connection { stream, peer, local, login_by, permit })
+}
+
+/// Serves one connection; whatever its engine does, a stranger goes when its time or its place is up.
+fn attend<S, F>(connection: Connection, serve: &S, lifecycle: &Lifecycle) -> impl Future<Output = ()> + Send + use<S, F>
+where
+    S: Fn(Connection) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (leave, known) = (connection.permit.leave.clone(), connection.permit.known.clone());
+    let (peer, last) = (connection.peer, connection.login_by + LAST_WORDS);
+    let lifecycle = lifecycle.clone();
+    let served = serve(connection);
+    async move {
+        let stranger_goes = async {
+            tokio::select! {
+                () = known.cancelled() => std::future::pending::<&str>().await,
+                () = leave.cancelled() => "its place was needed",
+                () = tokio::time::sleep_until(last) => "no login in time",
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            why = stranger_goes => tracing::debug!(%peer, why, "stranger sent away"),
+            () = lifecycle.cut() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(connections: u32, connections_per_network: u32, strangers: u32) -> Arc<Gate> {
+        Gate::new(Limits { connections, connections_per_network, strangers, ..Limits::default() })
+    }
+
+    fn peer(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 1))
+    }
+
+    #[test]
+    fn the_oldest_stranger_makes_room() {
+        let gate = gate(10, 10, 2);
+        let one = gate.admit(peer(1));
+        let two = gate.admit(peer(2));
+        let three = gate.admit(peer(3));
+        assert!(one.as_ref().is_ok_and(|permit| permit.leave.is_cancelled()));
+        assert!(two.as_ref().is_ok_and(|permit| !permit.leave.is_cancelled()));
+        assert!(three.is_ok());
+    }
+
+    #[test]
+    fn who_is_logged_in_stays() {
+        let gate = gate(10, 2, 10);
+        let mut one = gate.admit(peer(1));
+        let mut two = gate.admit(peer(1));
+        for permit in [&mut one, &mut two] {
+            permit.as_mut().map(Permit::logged_in).ok();
+        }
+        assert_eq!(gate.admit(peer(1)).err(), Some("too many connections from that network"));
+        assert!(gate.admit(peer(2)).is_ok());
+        drop(one);
+        assert!(gate.admit(peer(1)).is_ok());
+    }
+
+    #[test]
+    fn places_come_back() {
+        let gate = gate(2, 2, 2);
+        for _ in 0..100 {
+            let one = gate.admit(peer(1));
+            let two = gate.admit(peer(1));
+            assert!(one.is_ok() && two.is_ok());
+        }
+        let places = gate.places();
+        assert_eq!((places.total, places.networks.len(), places.strangers.len()), (0, 0, 0));
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::path::PathError;
 
 /// Result of every storage call.
@@ -68,8 +70,18 @@ impl From<io::Error> for Error {
             K::IsADirectory => Self::IsADirectory,
             K::DirectoryNotEmpty => Self::DirectoryNotEmpty,
             K::StorageFull | K::QuotaExceeded => Self::NoSpace,
-            K::PermissionDenied | K::CrossesDevices => Self::NotPermitted,
-            _ => Self::Io(error),
+            K::PermissionDenied | K::CrossesDevices | K::InvalidFilename => Self::NotPermitted,
+            _ => match Errno::from_io_error(&error) {
+                // Too many links, a device without a driver, a name in an encoding that the file system refuses.
+                Some(Errno::LOOP | Errno::NXIO | Errno::ILSEQ) => Self::NotPermitted,
+                _ => Self::Io(error),
+            },
         }
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
     }
 }

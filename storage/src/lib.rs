@@ -4,21 +4,40 @@
 //! | file | holds |
 //! |---|---|
 //! | `path.rs` | [`VirtualPath`]: parsed once at the border, the only way to name a file |
-//! | `local.rs` | [`LocalStore`]: the cap-std jail |
-//! | `landing.rs` | staging, resume, publication with both syncs, group commit |
+//! | `local.rs` | [`LocalStore`]: opens root and staging folder, begins uploads |
+//! | `jail.rs` | stat, list, open, rename, remove inside the root, through cap-std |
+//! | `landing.rs` | an upload's writes, suspension, and publication with both syncs |
+//! | `staging.rs` | the staging folder: bytes and sidecars, found again after a crash |
+//! | `index.rs` | what is staged, in memory |
+//! | `commit.rs` | group commit: landings share directory syncs |
+//! | `disk.rs` | the system calls of an upload, and how tests make them fail |
+//! | `facts.rs` | from the operating system's numbers to [`Stat`] |
 //! | `error.rs` | [`Error`]: kinds a caller decides on |
 //! | `conformance.rs` | what every [`Store`] must show |
 //!
 //! Every call here may wait for a disk: make it from a thread that may block.
 
+mod commit;
+pub mod disk;
 pub mod error;
+mod facts;
+mod index;
+mod jail;
+mod landing;
+pub mod local;
 pub mod path;
+mod staging;
 
 use std::fs::File;
 use std::time::SystemTime;
 
 pub use error::{Error, Result};
+pub use index::MAX_STAGED_PER_OWNER;
+pub use jail::RESERVED_NAME;
+pub use landing::SyncCounts;
+pub use local::LocalStore;
 pub use path::{PathError, VirtualPath};
+pub use staging::MAX_OWNER_BYTES;
 
 /// What kind of thing stands under a name. Links are shown, never followed out of the jail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

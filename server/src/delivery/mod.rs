@@ -1,31 +1,151 @@
 //! The meeting place of who and what: all that a protocol may call. One door per verb.
 //! Refuses to know replies and packets; it says [`Refusal`], and each protocol words it in its own codes.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `session.rs` | [`Session`]: every verb |
+//! | `upload.rs` | [`Upload`]: bytes on their way, and their landing |
+//! | `deliver.rs` | the rename that ends a client-side temporary name |
+//! | `policy.rs` | what is allowed: pure decisions |
+//! | `quota.rs` | room per user |
+//! | `ledger.rs` | intents, receipts, refusals, suspensions |
+//! | `reconcile.rs` | brings ledger and storage to agreement at the start |
+//! | `registry.rs` | who is in |
 
+mod deliver;
+mod digest;
+pub mod ledger;
+mod policy;
+mod quota;
+mod reconcile;
 pub mod refusal;
 pub mod registry;
 pub mod session;
+mod temporary;
+#[cfg(test)]
+mod tests;
 pub mod upload;
 
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use landfall_auth::{Protocol, User};
+use landfall_storage::{Store, UploadId, VirtualPath};
+
+pub use ledger::Ledger;
 pub use refusal::{Reason, Refusal};
 pub use registry::{Activity, Registry, SessionInfo};
 pub use session::{Download, Listing, Session};
+pub use temporary::TemporaryNames;
 pub use upload::{Receipt, Upload};
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use landfall_auth::{Protocol, User};
+/// How long the ledger remembers what landed under a temporary name and was never renamed; after that, the rename that
+/// delivers it reads the file for its digest.
+const TEMPORARIES_KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// The room: opens sessions for users whom `auth::Login` let in.
-pub struct Delivery {}
+pub struct Delivery {
+    pub(crate) store: Arc<dyn Store>,
+    ledger: Ledger,
+    registry: Arc<Registry>,
+    accounts: quota::Accounts,
+    temporary_names: RwLock<Arc<TemporaryNames>>,
+}
 
-#[allow(unused_variables, clippy::unused_async)]
 impl Delivery {
+    /// Over that store and that ledger.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, ledger: Ledger, temporary_names: TemporaryNames) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            ledger,
+            registry: Arc::default(),
+            accounts: quota::Accounts::default(),
+            temporary_names: RwLock::new(Arc::new(temporary_names)),
+        })
+    }
+
+    /// Who is in.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Other patterns from now on.
+    pub fn set_temporary_names(&self, names: TemporaryNames) {
+        *self.temporary_names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+    }
+
+    fn temporary_names(&self) -> Arc<TemporaryNames> {
+        self.temporary_names.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Opens a session; its home directory is made if missing.
     ///
     /// # Errors
     /// A refusal when the user has as many sessions as allowed ([`Reason::Busy`]) or the storage fails.
     pub async fn open(self: &Arc<Self>, user: User, protocol: Protocol, peer: SocketAddr) -> Result<Session, Refusal> {
-        todo!()
+        let delivery = self.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let home = VirtualPath::parse(&user.home)?;
+            let most = user.effective.max_sessions;
+            let enrolment = delivery.registry.enrol(&user.name, most, protocol, peer).map_err(|most| {
+                let sentence = format!("this account has {most} sessions open, as many as it may; close one first");
+                Refusal::new(Reason::Busy, sentence)
+            })?;
+            delivery.store.create_dir_all(&home)?;
+            let grant = &user.effective;
+            let account =
+                delivery.accounts.open(&*delivery.store, &user.name, &home, grant.quota_bytes, grant.quota_files)?;
+            Ok(Session::new(session::Shared { delivery, user, home, protocol, peer, enrolment, account }))
+        });
+        opened.await.map_err(Refusal::internal)?
+    }
+
+    /// Makes directories below a user's home, as far as they are missing.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn prepare_home(self: &Arc<Self>, home: &str, directories: Vec<String>) -> Result<(), Refusal> {
+        let (delivery, home) = (self.clone(), VirtualPath::parse(home)?);
+        let made = tokio::task::spawn_blocking(move || {
+            delivery.store.create_dir_all(&home)?;
+            for directory in directories {
+                delivery.store.create_dir_all(&VirtualPath::parse(&directory)?.under(&home)?)?;
+            }
+            Ok(())
+        });
+        made.await.map_err(Refusal::internal)?
+    }
+
+    /// Removes suspended uploads that got no bytes for `time_to_live`, and says so in the ledger.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn sweep(self: &Arc<Self>, time_to_live: Duration) -> Result<(), Refusal> {
+        let delivery = self.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            let now = SystemTime::now();
+            let before = now.checked_sub(time_to_live).unwrap_or(SystemTime::UNIX_EPOCH);
+            for staged in delivery.store.sweep(before)? {
+                tracing::info!(user = staged.owner, path = %staged.path, bytes = staged.size, "suspended upload expired");
+                delivery.given_up(&staged.id, "not resumed in time; the bytes that had come were removed");
+            }
+            delivery.ledger.forget_temporaries(now.checked_sub(TEMPORARIES_KEPT).unwrap_or(SystemTime::UNIX_EPOCH));
+            Ok(())
+        });
+        swept.await.map_err(Refusal::internal)?
+    }
+
+    /// A suspended upload's bytes are gone.
+    fn given_up(&self, id: &UploadId, reason: &str) {
+        self.ledger.end(id.as_str(), reason);
     }
 }

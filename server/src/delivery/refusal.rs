@@ -51,6 +51,12 @@ impl Refusal {
     pub fn new(reason: Reason, sentence: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, sentence: sentence.into() }
     }
+
+    /// A failure inside: `detail` goes to the log, the peer hears that it may try again.
+    pub(crate) fn internal(detail: impl std::fmt::Display) -> Self {
+        tracing::error!(%detail, "internal failure");
+        Self::new(Reason::Internal, "the server failed; nothing was changed; try again later")
+    }
 }
 
 impl From<storage::PathError> for Refusal {

@@ -1,16 +1,22 @@
 //! `Session`: one logged-in user over one connection, and every verb a protocol may call.
 //! Paths given to it are the user's own: `/` is the user's home.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use landfall_auth::{Protocol, User};
-use landfall_storage::{Begin, Entry, ReadAt, Space, Stat, VirtualPath};
+use landfall_storage::{Begin, Entry, Error, Kind, ReadAt, Replace, Space, Stat, Suspended, VirtualPath};
 use tokio_util::sync::CancellationToken;
 
-use super::refusal::Refusal;
-use super::registry::Activity;
-use super::upload::{Receipt, Upload};
+use super::ledger::{self, Status};
+use super::policy::{self, Placement, Verb};
+use super::quota::Account;
+use super::refusal::{Reason, Refusal};
+use super::registry::{Activity, Enrolment};
+use super::upload::{Receipt, Upload, version_path};
+use super::{Delivery, deliver};
 
 /// A landed file open for reading. Reads block: call from a thread that may.
 pub struct Download {
@@ -35,83 +41,251 @@ impl Download {
 /// temporary names included, staging never. Iteration blocks: call from a thread that may.
 pub type Listing = Box<dyn Iterator<Item = Result<Entry, Refusal>> + Send>;
 
-/// One logged-in user over one connection. Dropping it ends it in the registry.
-pub struct Session {}
+/// One logged-in user over one connection. When the last of its uploads and clones is gone, it leaves the registry.
+#[derive(Clone)]
+pub struct Session(Arc<Shared>);
 
-#[allow(unused_variables, clippy::unused_async)]
+/// What a session and its uploads share.
+pub(super) struct Shared {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) user: User,
+    pub(super) home: VirtualPath,
+    pub(super) protocol: Protocol,
+    pub(super) peer: SocketAddr,
+    pub(super) enrolment: Enrolment,
+    pub(super) account: Option<Arc<Account>>,
+}
+
+impl Shared {
+    pub(super) fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Ftp => "ftp",
+            Protocol::Ftps => "ftps",
+            Protocol::Sftp => "sftp",
+        }
+    }
+
+    pub(super) fn log_landed(&self, receipt: &Receipt, temporary: bool) {
+        let Receipt { id, path, size, sha256 } = receipt;
+        let (user, protocol, peer) = (&self.user.name, self.protocol_name(), self.peer);
+        let message = if temporary { "landed under a temporary name" } else { "landed" };
+        tracing::info!(user, path, bytes = size, sha256, protocol, %peer, id, "{message}");
+    }
+
+    fn may(&self, verb: Verb) -> Result<(), Refusal> {
+        policy::verb(&self.user.effective, verb)
+    }
+
+    fn place(&self, path: &VirtualPath) -> Result<VirtualPath, Refusal> {
+        Ok(path.under(&self.home)?)
+    }
+
+    fn staged(&self, store_path: &VirtualPath) -> Option<Suspended> {
+        self.delivery.store.staged(&self.user.name, store_path)
+    }
+}
+
 impl Session {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
     /// Number of the session in this process.
     #[must_use]
     pub fn id(&self) -> u64 {
-        todo!()
+        self.0.enrolment.session.id
     }
+
     /// The user.
     #[must_use]
     pub fn user(&self) -> &User {
-        todo!()
+        &self.0.user
     }
+
     /// Where from.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        todo!()
+        self.0.peer
     }
+
     /// Over what.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
-        todo!()
+        self.0.protocol
     }
+
     /// Cancelled when the session must end now: kicked, user disabled, hard stop. The engine closes the connection.
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
-        todo!()
+        &self.0.enrolment.session.ended
     }
-    /// Byte counters for `landfall sessions`.
+
+    /// Byte counters for `landfall sessions`. Uploads count what they receive themselves; engines count what they send.
     #[must_use]
-    pub fn activity(&self) -> &Activity {
-        todo!()
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.0.enrolment.session.activity
     }
-    /// Says what the session does now, for `landfall sessions`: `STOR /a.jpg`; `idle` when nothing.
+
+    /// Says what the session does now, for `landfall sessions`: `STOR /a.jpg`; empty or `idle` when nothing.
     pub fn doing(&self, what: &str) {
-        todo!()
+        self.0.enrolment.session.doing(what);
+    }
+
+    /// Runs a call that may wait for the disk where waiting harms nobody.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Arc<Shared>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let shared = self.0.clone();
+        match tokio::task::spawn_blocking(move || call(&shared)).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Refusal::internal(error)),
+        }
     }
 
     /// Facts about a name. The owner's own suspended upload shows its partial size.
+    ///
+    /// # Errors
+    /// The refusal, as for every call below.
     pub async fn stat(&self, path: &VirtualPath) -> Result<Stat, Refusal> {
-        todo!()
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| {
+            let landed = shared.delivery.store.stat(&store_path);
+            // One's own suspended upload can be seen without the right to list: it is needed to resume.
+            if let Some(staged) = shared.staged(&store_path)
+                && (!staged.active || landed.is_err())
+            {
+                return Ok(partial(&staged));
+            }
+            if store_path != shared.home {
+                shared.may(Verb::List)?;
+            }
+            Ok(landed?)
+        })
+        .await
     }
+
     /// Names in a directory.
     pub async fn list(&self, path: &VirtualPath) -> Result<Listing, Refusal> {
-        todo!()
+        self.0.may(Verb::List)?;
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| {
+            let landed = shared.delivery.store.list(&store_path)?;
+            let mut suspended: HashMap<String, Suspended> = shared
+                .delivery
+                .store
+                .staged_in(&shared.user.name, &store_path)
+                .into_iter()
+                .filter(|staged| !staged.active)
+                .filter_map(|staged| Some((staged.path.file_name()?.to_owned(), staged)))
+                .collect();
+            let mut landed = landed.fuse();
+            let listing: Listing = Box::new(std::iter::from_fn(move || {
+                if let Some(entry) = landed.next() {
+                    return Some(entry.map_err(Refusal::from).map(|entry| match suspended.remove(&entry.name) {
+                        Some(staged) => Entry { name: entry.name, stat: partial(&staged) },
+                        None => entry,
+                    }));
+                }
+                let name = suspended.keys().next()?.clone();
+                let staged = suspended.remove(&name)?;
+                Some(Ok(Entry { name, stat: partial(&staged) }))
+            }));
+            Ok(listing)
+        })
+        .await
     }
+
     /// Is this a directory one may stand in? (FTP's CWD.)
     pub async fn enter(&self, path: &VirtualPath) -> Result<(), Refusal> {
-        todo!()
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| match shared.delivery.store.stat(&store_path)?.kind {
+            Kind::Directory => Ok(()),
+            Kind::File | Kind::Other => Err(Refusal::new(Reason::WrongKind, "not a directory")),
+        })
+        .await
     }
+
     /// Opens a landed file.
     pub async fn download(&self, path: &VirtualPath) -> Result<Download, Refusal> {
-        todo!()
+        self.0.may(Verb::Read)?;
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| Ok(Download { file: shared.delivery.store.open(&store_path)? })).await
     }
-    /// Begins or goes on with an upload. `expected_bytes` is the size announced beforehand (FTP's ALLO), if any.
+
+    /// Begins or goes on with an upload. `expected_bytes` is the size of the whole file announced beforehand (FTP's
+    /// ALLO), if any.
     pub async fn upload(
         &self,
         path: &VirtualPath,
         begin: Begin,
         expected_bytes: Option<u64>,
     ) -> Result<Upload, Refusal> {
-        todo!()
+        let store_path = self.0.place(path)?;
+        let path = path.clone();
+        self.blocking(move |shared| {
+            let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes);
+            if let Err(refusal) = &outcome {
+                note_refusal(shared, &path, refusal);
+            }
+            outcome
+        })
+        .await
     }
+
     /// Makes a directory.
     pub async fn make_dir(&self, path: &VirtualPath) -> Result<(), Refusal> {
-        todo!()
+        self.0.may(Verb::MakeDir)?;
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| Ok(shared.delivery.store.create_dir(&store_path)?)).await
     }
-    /// Removes a landed file, or the owner's suspended upload of that name.
+
+    /// Removes a landed file, and the owner's suspended upload of that name: what the owner sees there is gone.
     pub async fn remove_file(&self, path: &VirtualPath) -> Result<(), Refusal> {
-        todo!()
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| {
+            let store = &shared.delivery.store;
+            let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
+            let landed = store.stat(&store_path);
+            if suspended.is_none() || landed.is_ok() {
+                shared.may(Verb::Delete)?;
+            }
+            if let Some(staged) = &suspended {
+                store.discard_staged(&shared.user.name, &store_path)?;
+                shared.delivery.given_up(&staged.id, "given up by its owner");
+                if let Some(account) = &shared.account {
+                    account.removed(staged.size);
+                }
+            }
+            match landed {
+                Ok(stat) => {
+                    store.remove_file(&store_path)?;
+                    if let Some(account) = &shared.account {
+                        account.removed(stat.size);
+                    }
+                    tracing::info!(user = shared.user.name, path = %store_path, "removed");
+                    Ok(())
+                }
+                Err(Error::NotFound) if suspended.is_some() => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
     }
+
     /// Removes an empty directory.
     pub async fn remove_dir(&self, path: &VirtualPath) -> Result<(), Refusal> {
-        todo!()
+        self.0.may(Verb::Delete)?;
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| {
+            if store_path == shared.home {
+                return Err(Refusal::new(Reason::Permission, "the top directory cannot be removed"));
+            }
+            Ok(shared.delivery.store.remove_dir(&store_path)?)
+        })
+        .await
     }
+
     /// Renames. With `replace` a file at `to` is replaced where policy lets it (FTP, posix-rename); without, it is
     /// refused (SFTP version 3 RENAME). The receipt is given when the rename delivers a client-side temporary name.
     pub async fn rename(
@@ -120,18 +294,159 @@ impl Session {
         to: &VirtualPath,
         replace: bool,
     ) -> Result<Option<Receipt>, Refusal> {
-        todo!()
+        let (store_from, store_to) = (self.0.place(from)?, self.0.place(to)?);
+        if store_from == self.0.home || store_to == self.0.home {
+            return Err(Refusal::new(Reason::Permission, "the top directory cannot be renamed"));
+        }
+        let names = self.0.delivery.temporary_names();
+        let temporary = |path: &VirtualPath| path.file_name().is_some_and(|name| names.matches(name));
+        if temporary(from) && !temporary(to) {
+            return deliver::rename(&self.0, from, to, store_from, store_to, replace).await;
+        }
+        self.blocking(move |shared| {
+            let store = &shared.delivery.store;
+            if let Err(Error::NotFound) = store.stat(&store_from)
+                && shared.staged(&store_from).is_some_and(|staged| !staged.active)
+            {
+                shared.may(Verb::Write)?;
+                store.rename_staged(&shared.user.name, &store_from, &store_to)?;
+                return Ok(None);
+            }
+            shared.may(Verb::Rename)?;
+            rename_landed(shared, &store_from, &store_to, replace)?;
+            tracing::info!(user = shared.user.name, from = %store_from, to = %store_to, "renamed");
+            Ok(None)
+        })
+        .await
     }
+
     /// Sets a modification time.
     pub async fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> Result<(), Refusal> {
-        todo!()
+        self.0.may(Verb::Write)?;
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| Ok(shared.delivery.store.set_modified(&store_path, time)?)).await
     }
+
     /// Sets permission bits (lowest nine).
     pub async fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), Refusal> {
-        todo!()
+        self.0.may(Verb::Write)?;
+        let store_path = self.0.place(path)?;
+        self.blocking(move |shared| Ok(shared.delivery.store.set_mode(&store_path, mode)?)).await
     }
+
     /// Room left for this user: the storage's, or the quota's rest where that is less.
     pub async fn space(&self) -> Result<Space, Refusal> {
-        todo!()
+        self.blocking(|shared| {
+            let mut space = shared.delivery.store.space()?;
+            if let Some(account) = &shared.account {
+                let (bytes, files) = account.rest();
+                space.free_bytes = space.free_bytes.min(bytes);
+                space.free_files = space.free_files.min(files);
+            }
+            Ok(space)
+        })
+        .await
+    }
+}
+
+/// The owner's view of an upload that is not landed yet.
+fn partial(staged: &Suspended) -> Stat {
+    Stat { kind: Kind::File, size: staged.size, modified: staged.modified, mode: 0o600, inode: 0 }
+}
+
+fn begin_upload(
+    shared: &Arc<Shared>,
+    path: &VirtualPath,
+    store_path: VirtualPath,
+    begin: Begin,
+    expected_bytes: Option<u64>,
+) -> Result<Upload, Refusal> {
+    let store = &shared.delivery.store;
+    let grant = &shared.user.effective;
+    if store_path == shared.home {
+        return Err(Refusal::new(Reason::WrongKind, "a directory has that name"));
+    }
+    let standing = match store.stat(&store_path) {
+        Ok(stat) => Some(stat.kind),
+        Err(Error::NotFound) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let temporary = path.file_name().is_some_and(|name| shared.delivery.temporary_names().matches(name));
+    // Whether a temporary name's final name is free is asked when the rename names it.
+    policy::begin(grant, standing.filter(|kind| !temporary || *kind == Kind::Directory), expected_bytes)?;
+    let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
+    let staged = store.stage(&shared.user.name, &store_path, begin)?;
+    // Built before its room is asked for, so that a refusal takes the path of every other one.
+    let resumed = suspended.as_ref().is_some_and(|suspended| suspended.id == *staged.id());
+    if let Some(account) = &shared.account {
+        if let Some(old) = suspended.filter(|_| !resumed) {
+            account.removed(old.size);
+        }
+        if let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed) {
+            staged.discard()?;
+            return Err(refusal);
+        }
+    }
+    let account = shared.account.clone();
+    Ok(Upload::new(staged, shared.clone(), path.clone(), store_path, expected_bytes, account))
+}
+
+/// A refusal before the first byte stands in the ledger as well, under an identity of its own.
+fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusal) {
+    if !matches!(refusal.reason, Reason::Permission | Reason::Rule | Reason::Quota | Reason::AlreadyExists) {
+        return;
+    }
+    tracing::warn!(user = shared.user.name, %path, reason = %refusal, "refused");
+    shared.delivery.ledger.note(ledger::Entry {
+        id: landfall_storage::UploadId::fresh().to_string(),
+        user: shared.user.name.clone(),
+        path: path.to_string(),
+        size: 0,
+        sha256: None,
+        protocol: shared.protocol_name(),
+        client_address: shared.peer.ip().to_string(),
+        started: SystemTime::now(),
+        status: Status::Refused,
+        reason: Some(refusal.to_string()),
+    });
+}
+
+/// Renames what has landed, within the overwrite policy; gives the name that was taken.
+pub(super) fn rename_landed(
+    shared: &Shared,
+    from: &VirtualPath,
+    to: &VirtualPath,
+    replace: bool,
+) -> Result<VirtualPath, Refusal> {
+    let store = &shared.delivery.store;
+    let standing = store.stat(to).ok();
+    if standing.as_ref().is_some_and(|stat| stat.kind == Kind::Directory) {
+        return Err(Refusal::new(Reason::AlreadyExists, "a directory has that name"));
+    }
+    if !replace && standing.is_some() {
+        return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
+    }
+    match policy::placement(&shared.user.effective, standing.is_some())? {
+        Placement::Exact(how) => {
+            let how = if replace { how } else { Replace::No };
+            store.rename(from, to, how)?;
+            if let (Some(account), Some(old)) = (&shared.account, standing) {
+                account.removed(old.size);
+            }
+            Ok(to.clone())
+        }
+        Placement::Versioned => {
+            let mut target = to.clone();
+            let mut number = 1;
+            loop {
+                match store.rename(from, &target, Replace::No) {
+                    Ok(()) => return Ok(target),
+                    Err(Error::AlreadyExists) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                number += 1;
+                target = version_path(to, number).ok_or_else(|| Refusal::from(Error::AlreadyExists))?;
+            }
+        }
     }
 }

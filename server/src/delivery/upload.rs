@@ -1,11 +1,20 @@
 //! `Upload`: bytes on their way and their landing. Every call may block on a disk: call from a thread that may
 //! (`spawn_blocking`), once per transfer rather than once per chunk. Dropping it suspends it.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use landfall_storage::VirtualPath;
+use landfall_storage::{self as storage, Error, Replace, VirtualPath};
 
-use super::refusal::Refusal;
+use super::digest::RunningDigest;
+use super::ledger::{Entry, Intent, Pending, Status, Temporary};
+use super::policy::{self, Facts, Placement};
+use super::quota::Account;
+use super::refusal::{Reason, Refusal};
+use super::session::Shared;
+
+/// Names tried where versions are kept, before giving up.
+const MAX_VERSIONS: u32 = 10_000;
 
 /// The ledger's row for a landing.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -21,53 +30,358 @@ pub struct Receipt {
 }
 
 /// Bytes on their way.
-pub struct Upload {}
+pub struct Upload {
+    /// `None` once it landed or was given up.
+    staged: Option<Box<dyn storage::Upload>>,
+    session: Arc<Shared>,
+    /// As its user sees it, and on the store.
+    path: VirtualPath,
+    store_path: VirtualPath,
+    expected_bytes: Option<u64>,
+    digest: RunningDigest,
+    account: Option<Arc<Account>>,
+    started: SystemTime,
+    /// A rule was broken: nothing is kept.
+    refused: Option<Refusal>,
+}
 
-#[allow(unused_variables)]
 impl Upload {
+    pub(super) fn new(
+        staged: Box<dyn storage::Upload>,
+        session: Arc<Shared>,
+        path: VirtualPath,
+        store_path: VirtualPath,
+        expected_bytes: Option<u64>,
+        account: Option<Arc<Account>>,
+    ) -> Self {
+        let digest = RunningDigest::new();
+        let started = SystemTime::now();
+        Self {
+            staged: Some(staged),
+            session,
+            path,
+            store_path,
+            expected_bytes,
+            digest,
+            account,
+            started,
+            refused: None,
+        }
+    }
+
     /// Its name as its user sees it.
     #[must_use]
     pub fn path(&self) -> &VirtualPath {
-        todo!()
+        &self.path
     }
+
     /// Bytes held; after a resume or an append more than 0 from the start.
     #[must_use]
     pub fn size(&self) -> u64 {
-        todo!()
+        self.staged.as_ref().map_or(0, |staged| staged.size())
     }
+
     /// Writes all of `data` at `offset`, at most [`Upload::size`]. Digest, quota and size limit are kept along the way.
-    /// After a refusal the upload stays as it was before, or is suspended by drop.
+    ///
+    /// # Errors
+    /// A refusal by a rule (nothing of the upload is kept once it is dropped), or what the storage says (what it holds
+    /// is kept).
     pub fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
-        todo!()
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
+        let Some(staged) = &mut self.staged else { return Err(over()) };
+        let end = offset.checked_add(data.len() as u64).ok_or_else(|| beyond(offset, staged.size()))?;
+        if end > staged.size() {
+            let room = policy::size(&self.session.user.effective, end).and_then(|()| match &self.account {
+                Some(account) => account.charge(&*self.session.delivery.store, staged.id().as_str(), end),
+                None => Ok(()),
+            });
+            if let Err(refusal) = room {
+                self.refused = Some(refusal.clone());
+                return Err(refusal);
+            }
+        }
+        staged.write_at(offset, data)?;
+        self.digest.written(offset, data);
+        self.session.enrolment.session.activity.received(data.len() as u64);
+        Ok(())
     }
+
     /// Reads staged bytes back (SFTP handles opened for reading and writing).
+    ///
+    /// # Errors
+    /// What the storage says.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Refusal> {
-        todo!()
+        let Some(staged) = &self.staged else { return Err(over()) };
+        Ok(staged.read_at(offset, buf)?)
     }
+
     /// Cuts to `size` bytes, at most what is held.
+    ///
+    /// # Errors
+    /// [`Reason::BadOffset`] beyond it.
     pub fn truncate(&mut self, size: u64) -> Result<(), Refusal> {
-        todo!()
+        let Some(staged) = &mut self.staged else { return Err(over()) };
+        staged.truncate(size)?;
+        self.digest.truncated(size);
+        Ok(())
     }
+
     /// Makes what is held durable now.
+    ///
+    /// # Errors
+    /// What the storage says.
     pub fn sync(&mut self) -> Result<(), Refusal> {
-        todo!()
+        let Some(staged) = &mut self.staged else { return Err(over()) };
+        Ok(staged.sync()?)
     }
+
     /// Modification time to wear from the landing on.
     pub fn set_modified(&mut self, time: SystemTime) {
-        todo!()
+        if let Some(staged) = &mut self.staged {
+            staged.set_modified(time);
+        }
     }
+
     /// Permission bits to wear from the landing on.
     pub fn set_mode(&mut self, mode: u32) {
-        todo!()
+        if let Some(staged) = &mut self.staged {
+            staged.set_mode(mode);
+        }
     }
-    /// Lands it: inspect, intent, sync, rename, sync, one transaction. The file is durable, visible and accounted for
-    /// when this returns `Ok`. A refusal by a rule is in the ledger, and nothing is kept; a failure of storage or
-    /// database suspends.
-    pub fn finish(self) -> Result<Receipt, Refusal> {
-        todo!()
+
+    /// Lands it: rules, intent, sync, rename, sync, one transaction. The file is durable, visible and accounted for when
+    /// this returns `Ok`. After a refusal by a rule, which is in the ledger, nothing is kept; when it is not whole, or
+    /// storage or database fail, it is suspended.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn finish(mut self) -> Result<Receipt, Refusal> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
+        let landed = self.land();
+        if let Err(refusal) = &landed
+            && matches!(refusal.reason, Reason::Rule | Reason::Quota | Reason::Permission | Reason::AlreadyExists)
+        {
+            self.refused = Some(refusal.clone());
+        }
+        landed
     }
+
     /// Gives it up: nothing of it is kept.
-    pub fn discard(self) -> Result<(), Refusal> {
-        todo!()
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn discard(mut self) -> Result<(), Refusal> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
+        if let Some(account) = &self.account {
+            account.give_back(staged.id().as_str());
+        }
+        Ok(staged.discard()?)
     }
+
+    fn land(&mut self) -> Result<Receipt, Refusal> {
+        let Some(mut staged) = self.staged.take() else { return Err(over()) };
+        let landed = self.publish(&mut *staged);
+        match landed {
+            Ok(receipt) => Ok(receipt),
+            Err((refusal, still_staged)) => {
+                if still_staged {
+                    self.staged = Some(staged);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The landing itself. An error says as well whether the upload is still staged.
+    fn publish(&mut self, staged: &mut dyn storage::Upload) -> Result<Receipt, (Refusal, bool)> {
+        let session = self.session.clone();
+        let grant = &session.user.effective;
+        let size = staged.size();
+        let kept = |refusal| (refusal, true);
+        policy::landing(grant, Facts { size, expected_bytes: self.expected_bytes }).map_err(kept)?;
+        let digest = std::mem::replace(&mut self.digest, RunningDigest::new());
+        let sha256 = digest.finish(size, |at, buffer| Ok(staged.read_at(at, buffer)?)).map_err(kept)?;
+
+        let store = &*session.delivery.store;
+        let name = self.store_path.file_name().unwrap_or_default().to_owned();
+        let temporary = session.delivery.temporary_names().matches(&name);
+        let standing = store.stat(&self.store_path).ok();
+        // A temporary name is the client's own: it is replaced freely, the final name's policy is asked at its rename.
+        let placement = if temporary {
+            Placement::Exact(Replace::Yes)
+        } else {
+            policy::placement(grant, standing.is_some()).map_err(kept)?
+        };
+
+        let moving = self.account.as_ref().map(|account| account.moving());
+        let (stat, store_path) = self.place(staged, placement, &sha256)?;
+        drop(moving);
+        let replaced = standing
+            .filter(|old| placement == Placement::Exact(Replace::Yes) && old.kind == storage::Kind::File)
+            .map(|old| old.size);
+        if let Some(account) = &self.account {
+            account.keep(staged.id().as_str(), size, replaced);
+        }
+
+        // From here on the name is visible. If the ledger fails now, the intent stays and the next start settles it.
+        let path = store_path.within(&session.home).unwrap_or_else(|| self.path.clone());
+        let id = staged.id().as_str().to_owned();
+        let receipt = Receipt { id: id.clone(), path: path.to_string(), size, sha256: sha256.clone() };
+        let settled = if temporary {
+            let store_path = store_path.to_string();
+            let temporary = Temporary { store_path, id, size, inode: stat.inode, sha256, started: self.started };
+            session.delivery.ledger.settle_temporary(temporary)
+        } else {
+            session.delivery.ledger.settle(self.entry(id, size, Some(sha256), &path, Status::Landed, None))
+        };
+        settled.map_err(|refusal| (refusal, false))?;
+        session.log_landed(&receipt, temporary);
+        Ok(receipt)
+    }
+
+    /// Publishes under the name that `placement` says, with its intent in the ledger before the name is visible.
+    fn place(
+        &self,
+        staged: &mut dyn storage::Upload,
+        placement: Placement,
+        sha256: &str,
+    ) -> Result<(storage::Stat, VirtualPath), (Refusal, bool)> {
+        let ledger = &self.session.delivery.ledger;
+        let (replace, names) = match placement {
+            Placement::Exact(replace) => (replace, 1),
+            Placement::Versioned => (Replace::No, MAX_VERSIONS),
+        };
+        let mut outcome = Err(Error::AlreadyExists);
+        let mut store_path = self.store_path.clone();
+        for number in 1..=names {
+            if number > 1 {
+                match version_path(&self.store_path, number) {
+                    Some(path) => store_path = path,
+                    None => break,
+                }
+                // Most versions exist already when there are many: ask before paying for an intent.
+                if self.session.delivery.store.stat(&store_path).is_ok() {
+                    continue;
+                }
+            }
+            let intent = self.intent(staged, &store_path, sha256);
+            // The intent's commit and the file's sync wait for the disk side by side.
+            let mut pending: Option<Pending> = Some(ledger.intend(intent).map_err(|refusal| (refusal, true))?);
+            outcome = staged.publish(&store_path, replace, &mut |_| match pending.take() {
+                Some(pending) => Ok(pending.wait()?),
+                None => Ok(()),
+            });
+            match &outcome {
+                Err(Error::AlreadyExists) => ledger.withdraw(staged.id().as_str()),
+                _ => break,
+            }
+        }
+        match outcome {
+            Ok(stat) => Ok((stat, store_path)),
+            Err(Error::AlreadyExists) => Err((
+                Refusal::new(
+                    Reason::AlreadyExists,
+                    "a file of that name landed meanwhile, and files are not replaced here; use another name",
+                ),
+                true,
+            )),
+            Err(error) => {
+                // Once renamed, the name may be visible though its directory could not be synced: then the intent stays,
+                // and the next start decides. Until then nothing is acknowledged.
+                let staged_still =
+                    self.session.delivery.store.all_staged().iter().any(|other| other.id == *staged.id());
+                if staged_still {
+                    ledger.withdraw(staged.id().as_str());
+                }
+                Err((error.into(), staged_still))
+            }
+        }
+    }
+
+    fn intent(&self, staged: &dyn storage::Upload, store_path: &VirtualPath, sha256: &str) -> Intent {
+        let session = &self.session;
+        Intent {
+            id: staged.id().as_str().to_owned(),
+            user: session.user.name.clone(),
+            path: store_path.within(&session.home).unwrap_or_else(|| self.path.clone()).to_string(),
+            store_path: store_path.to_string(),
+            size: staged.size(),
+            sha256: sha256.to_owned(),
+            protocol: session.protocol_name().to_owned(),
+            client_address: session.peer.ip().to_string(),
+            started: self.started,
+        }
+    }
+
+    fn entry(
+        &self,
+        id: String,
+        size: u64,
+        sha256: Option<String>,
+        path: &VirtualPath,
+        status: Status,
+        reason: Option<String>,
+    ) -> Entry {
+        let session = &self.session;
+        Entry {
+            id,
+            user: session.user.name.clone(),
+            path: path.to_string(),
+            size,
+            sha256,
+            protocol: session.protocol_name(),
+            client_address: session.peer.ip().to_string(),
+            started: self.started,
+            status,
+            reason,
+        }
+    }
+}
+
+impl Drop for Upload {
+    /// Suspends, or gives up what a rule refused; and says so in ledger and log.
+    fn drop(&mut self) {
+        let Some(staged) = self.staged.take() else { return };
+        let (id, size) = (staged.id().as_str().to_owned(), staged.size());
+        let user = &self.session.user.name;
+        let ledger = &self.session.delivery.ledger;
+        if let Some(refusal) = self.refused.take() {
+            if let Err(error) = staged.discard() {
+                tracing::warn!(%error, "a refused upload could not be removed; its time to live ends it");
+            }
+            if let Some(account) = &self.account {
+                account.give_back(&id);
+            }
+            tracing::warn!(user, path = %self.path, bytes = size, reason = %refusal, "refused");
+            ledger.note(self.entry(id, size, None, &self.path, Status::Refused, Some(refusal.to_string())));
+            return;
+        }
+        drop(staged);
+        if let Some(account) = &self.account {
+            if size == 0 { account.give_back(&id) } else { account.keep(&id, size, None) }
+        }
+        if size > 0 {
+            tracing::info!(user, path = %self.path, bytes = size, "suspended");
+            let reason = "the transfer was cut off before its end; it can be resumed".to_owned();
+            ledger.note(self.entry(id, size, None, &self.path, Status::Suspended, Some(reason)));
+        }
+    }
+}
+
+/// The `number`th name beside `path`.
+pub(super) fn version_path(path: &VirtualPath, number: u32) -> Option<VirtualPath> {
+    let name = policy::version_name(path.file_name()?, number)?;
+    path.parent()?.resolve(&name).ok()
+}
+
+fn over() -> Refusal {
+    Refusal::new(Reason::Internal, "the upload is over")
+}
+
+fn beyond(offset: u64, held: u64) -> Refusal {
+    Error::BeyondEnd { offset, held }.into()
 }

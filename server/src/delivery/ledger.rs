@@ -1,0 +1,488 @@
+//! The ledger: intents before a landing, receipts after it, refusals and suspensions; written by one task that commits
+//! whatever waits in one transaction. Knows rows, not rules, and no file.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, Sqlite, Transaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::refusal::Refusal;
+
+/// Writes waiting for the writer; a caller that finds the queue full waits.
+const QUEUE_ROWS: usize = 4_096;
+/// Rows in one transaction at most.
+const BATCH_ROWS: usize = 256;
+/// Rows that one query returns at most, unless it asks for fewer.
+pub const QUERY_ROWS: u32 = 10_000;
+
+/// The ledger's tables; versions 1001 and up, since `auth` keeps its own in the same database.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// How an upload ended, or that it has not yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Visible, durable, accounted for.
+    Landed,
+    /// Denied by a rule.
+    Refused,
+    /// Cut off and kept.
+    Suspended,
+}
+
+impl Status {
+    /// The word in the database and on every surface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Landed => "landed",
+            Self::Refused => "refused",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// A row to write. `id` is the upload's; an earlier row of the same upload is replaced and its start kept.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) id: String,
+    pub(super) user: String,
+    pub(super) path: String,
+    pub(super) size: u64,
+    pub(super) sha256: Option<String>,
+    pub(super) protocol: &'static str,
+    pub(super) client_address: String,
+    pub(super) started: SystemTime,
+    pub(super) status: Status,
+    pub(super) reason: Option<String>,
+}
+
+/// What is about to become visible.
+#[derive(Debug, Clone)]
+pub(super) struct Intent {
+    pub(super) id: String,
+    pub(super) user: String,
+    pub(super) path: String,
+    pub(super) store_path: String,
+    pub(super) size: u64,
+    pub(super) sha256: String,
+    pub(super) protocol: String,
+    pub(super) client_address: String,
+    pub(super) started: SystemTime,
+}
+
+/// A file that landed under a temporary name.
+#[derive(Debug, Clone)]
+pub(super) struct Temporary {
+    pub(super) store_path: String,
+    pub(super) id: String,
+    pub(super) size: u64,
+    pub(super) inode: u64,
+    pub(super) sha256: String,
+    pub(super) started: SystemTime,
+}
+
+enum Write {
+    Intend(Intent),
+    Settle(Entry),
+    SettleTemporary(Temporary),
+    Note(Entry),
+    Withdraw(String),
+    End { id: String, reason: String },
+    Forget(SystemTime),
+}
+
+struct Waiting {
+    write: Write,
+    done: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+/// The ledger's writing end. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    queue: mpsc::Sender<Waiting>,
+    pool: SqlitePool,
+}
+
+/// A write under way; `wait` for its commit on a thread that may block.
+pub(super) struct Pending(oneshot::Receiver<Result<(), String>>);
+
+impl Pending {
+    pub(super) fn wait(self) -> Result<(), Refusal> {
+        match self.0.blocking_recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(detail)) => Err(unwritable(&detail)),
+            Err(_) => Err(unwritable("the ledger's writer has stopped")),
+        }
+    }
+}
+
+fn unwritable(detail: &str) -> Refusal {
+    Refusal::internal(format_args!("ledger: {detail}"))
+}
+
+impl Ledger {
+    /// Starts the writer on a database whose migrations have run. It ends when the last handle is dropped.
+    #[must_use]
+    pub fn start(pool: SqlitePool) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_ROWS);
+        tokio::spawn(write_all(pool.clone(), waiting));
+        Self { queue, pool }
+    }
+
+    /// Resolves when the database answers a query.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT 1 FROM receipts LIMIT 1").fetch_optional(&self.pool).await.map(drop)
+    }
+
+    fn send(&self, write: Write) -> Result<Pending, Refusal> {
+        let (done, receipt) = oneshot::channel();
+        self.queue
+            .blocking_send(Waiting { write, done: Some(done) })
+            .map_err(|_| unwritable("the ledger's writer has stopped"))?;
+        Ok(Pending(receipt))
+    }
+
+    /// Begins to write an intent; the name may become visible once it is committed.
+    pub(super) fn intend(&self, intent: Intent) -> Result<Pending, Refusal> {
+        self.send(Write::Intend(intent))
+    }
+
+    /// Writes a receipt and takes its intent back, in one transaction.
+    pub(super) fn settle(&self, entry: Entry) -> Result<(), Refusal> {
+        self.send(Write::Settle(entry))?.wait()
+    }
+
+    /// The same for a file that landed under a temporary name: no receipt yet.
+    pub(super) fn settle_temporary(&self, temporary: Temporary) -> Result<(), Refusal> {
+        self.send(Write::SettleTemporary(temporary))?.wait()
+    }
+
+    /// Takes an intent back: nothing became visible.
+    pub(super) fn withdraw(&self, id: &str) {
+        self.post(Write::Withdraw(id.to_owned()));
+    }
+
+    /// Notes a refusal or a suspension without waiting: both are told by the staged bytes or the log as well.
+    pub(super) fn note(&self, entry: Entry) {
+        self.post(Write::Note(entry));
+    }
+
+    /// Turns the row of a suspended upload whose bytes are gone into a refusal with that reason.
+    pub(super) fn end(&self, id: &str, reason: &str) {
+        self.post(Write::End { id: id.to_owned(), reason: reason.to_owned() });
+    }
+
+    /// Forgets files under temporary names that began before `time`.
+    pub(super) fn forget_temporaries(&self, time: SystemTime) {
+        self.post(Write::Forget(time));
+    }
+
+    fn post(&self, write: Write) {
+        if self.queue.try_send(Waiting { write, done: None }).is_err() {
+            tracing::error!("the ledger's queue is full; a suspension or refusal is missing from the ledger");
+        }
+    }
+
+    /// The row of a file that landed under a temporary name, if that very file still stands there.
+    pub(super) async fn temporary(&self, store_path: &str) -> Result<Option<Temporary>, sqlx::Error> {
+        let row = sqlx::query("SELECT id, size, inode, sha256, started FROM temporaries WHERE store_path = ?")
+            .bind(store_path)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| {
+            Ok(Temporary {
+                store_path: store_path.to_owned(),
+                id: row.try_get(0)?,
+                size: unsigned(row.try_get(1)?),
+                inode: row.try_get::<i64, _>(2)?.cast_unsigned(),
+                sha256: row.try_get(3)?,
+                started: from_millis(row.try_get(4)?),
+            })
+        })
+        .transpose()
+    }
+
+    /// Intents that a crash left.
+    pub(super) async fn intents(&self) -> Result<Vec<Intent>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT id, user, path, store_path, size, sha256, protocol, client_address, started FROM intents",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Intent {
+                    id: row.try_get(0)?,
+                    user: row.try_get(1)?,
+                    path: row.try_get(2)?,
+                    store_path: row.try_get(3)?,
+                    size: unsigned(row.try_get(4)?),
+                    sha256: row.try_get(5)?,
+                    protocol: row.try_get(6)?,
+                    client_address: row.try_get(7)?,
+                    started: from_millis(row.try_get(8)?),
+                })
+            })
+            .collect()
+    }
+
+    /// Identities of uploads that the ledger calls suspended.
+    pub(super) async fn suspended_ids(&self) -> Result<Vec<String>, sqlx::Error> {
+        sqlx::query_scalar("SELECT id FROM receipts WHERE status = 'suspended'").fetch_all(&self.pool).await
+    }
+}
+
+/// The writer: takes what waits, commits it together, answers everybody. One bad row must not fail its neighbours, so
+/// a batch that fails is written again row by row.
+async fn write_all(pool: SqlitePool, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(BATCH_ROWS);
+    while waiting.recv_many(&mut batch, BATCH_ROWS).await > 0 {
+        let together = commit(&pool, batch.iter().map(|row| &row.write)).await;
+        let single = batch.len() == 1;
+        for Waiting { write, done } in batch.drain(..) {
+            let outcome = match &together {
+                Ok(()) => Ok(()),
+                Err(error) if single => Err(error.to_string()),
+                Err(_) => commit(&pool, std::iter::once(&write)).await.map_err(|error| error.to_string()),
+            };
+            match (done, outcome) {
+                // The caller may have gone with its connection; the row is written all the same.
+                (Some(done), outcome) => drop(done.send(outcome)),
+                (None, Err(error)) => tracing::error!(%error, "a row is missing from the ledger"),
+                (None, Ok(())) => {}
+            }
+        }
+    }
+}
+
+async fn commit(pool: &SqlitePool, writes: impl Iterator<Item = &Write>) -> Result<(), sqlx::Error> {
+    // IMMEDIATE: the lock is waited for at the beginning, where waiting is possible, rather than failing in the middle.
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    for write in writes {
+        apply(&mut transaction, write).await?;
+    }
+    transaction.commit().await
+}
+
+async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Result<(), sqlx::Error> {
+    match write {
+        Write::Intend(intent) => {
+            sqlx::query("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+                .bind(&intent.id)
+                .bind(&intent.user)
+                .bind(&intent.path)
+                .bind(&intent.store_path)
+                .bind(signed(intent.size))
+                .bind(&intent.sha256)
+                .bind(&intent.protocol)
+                .bind(&intent.client_address)
+                .bind(millis(intent.started))
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Write::Settle(entry) => {
+            write_entry(transaction, entry).await?;
+            withdraw(transaction, &entry.id).await?;
+            sqlx::query("DELETE FROM temporaries WHERE id = ?").bind(&entry.id).execute(&mut **transaction).await?;
+        }
+        Write::SettleTemporary(temporary) => {
+            sqlx::query("INSERT OR REPLACE INTO temporaries VALUES (?, ?, ?, ?, ?, ?)")
+                .bind(&temporary.store_path)
+                .bind(&temporary.id)
+                .bind(signed(temporary.size))
+                .bind(temporary.inode.cast_signed())
+                .bind(&temporary.sha256)
+                .bind(millis(temporary.started))
+                .execute(&mut **transaction)
+                .await?;
+            // A resumed upload may have a row that calls it suspended; its bytes stand under the temporary name now.
+            sqlx::query("DELETE FROM receipts WHERE id = ?").bind(&temporary.id).execute(&mut **transaction).await?;
+            withdraw(transaction, &temporary.id).await?;
+        }
+        Write::Note(entry) => write_entry(transaction, entry).await?,
+        Write::Withdraw(id) => withdraw(transaction, id).await?,
+        Write::End { id, reason } => end(transaction, id, reason).await?,
+        Write::Forget(time) => {
+            let forget = sqlx::query("DELETE FROM temporaries WHERE started < ?");
+            forget.bind(millis(*time)).execute(&mut **transaction).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_entry(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Result<(), sqlx::Error> {
+    let texts = [&entry.user, &entry.path, entry.protocol, &entry.client_address].map(str::to_owned);
+    let sha256 = entry.sha256.as_deref();
+    let reason = entry.reason.as_deref();
+    let started = millis(entry.started);
+    replace_row(transaction, &entry.id, texts, signed(entry.size), sha256, started, entry.status, reason).await
+}
+
+/// Writes a row of `[user, path, protocol, client_address]` and the rest. An earlier row of the same upload keeps its
+/// start; the new one gets a new `seq`, so that followers see it.
+#[expect(clippy::too_many_arguments, reason = "they are a row's columns")]
+async fn replace_row(
+    transaction: &mut Transaction<'_, Sqlite>,
+    id: &str,
+    [user, path, protocol, client_address]: [String; 4],
+    size: i64,
+    sha256: Option<&str>,
+    started: i64,
+    status: Status,
+    reason: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let now = millis(SystemTime::now());
+    sqlx::query(
+        "INSERT OR REPLACE INTO receipts \
+         (id, user, path, size, sha256, protocol, client_address, started, landed, changed, status, reason) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
+                 COALESCE((SELECT started FROM receipts WHERE id = ?1), ?8), ?9, ?10, ?11, ?12)",
+    )
+    .bind(id)
+    .bind(user)
+    .bind(path)
+    .bind(size)
+    .bind(sha256)
+    .bind(protocol)
+    .bind(client_address)
+    .bind(started)
+    .bind((status == Status::Landed).then_some(now))
+    .bind(now)
+    .bind(status.as_str())
+    .bind(reason)
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
+}
+
+async fn end(transaction: &mut Transaction<'_, Sqlite>, id: &str, reason: &str) -> Result<(), sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT user, path, protocol, client_address, size, started FROM receipts WHERE id = ? AND status = 'suspended'",
+    )
+    .bind(id)
+    .fetch_optional(&mut **transaction)
+    .await?;
+    let Some(row) = row else { return Ok(()) };
+    let texts = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
+    let (size, started) = (row.try_get(4)?, row.try_get(5)?);
+    replace_row(transaction, id, texts, size, None, started, Status::Refused, Some(reason)).await
+}
+
+async fn withdraw(transaction: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM intents WHERE id = ?").bind(id).execute(&mut **transaction).await.map(drop)
+}
+
+/// Which rows to show.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this user only.
+    pub user: Option<String>,
+    /// Of this status only.
+    pub status: Option<Status>,
+    /// Changed at that time or later.
+    pub since: Option<SystemTime>,
+    /// Written after the row of this number.
+    pub after: Option<i64>,
+    /// The newest so many; [`QUERY_ROWS`] when `None`.
+    pub limit: Option<u32>,
+}
+
+/// A row as people and programs see it. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// Grows with every change; what [`Filter::after`] takes.
+    pub seq: i64,
+    /// Identity of the upload.
+    pub id: String,
+    /// Its user.
+    pub user: String,
+    /// Its name as its user sees it.
+    pub path: String,
+    /// Bytes held.
+    pub size: u64,
+    /// SHA-256 in hexadecimal digits, where it landed.
+    pub sha256: Option<String>,
+    /// `ftp`, `ftps`, `sftp`.
+    pub protocol: String,
+    /// Where it came from.
+    pub client_address: String,
+    /// When it began.
+    pub started: String,
+    /// When it landed.
+    pub landed: Option<String>,
+    /// How it ended, or that it has not yet.
+    pub status: String,
+    /// Why it did not land.
+    pub reason: Option<String>,
+}
+
+/// The newest rows that pass, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn query(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Record>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT seq, id, user, path, size, sha256, protocol, client_address, started, landed, status, reason \
+         FROM receipts WHERE (?1 IS NULL OR user = ?1) AND (?2 IS NULL OR status = ?2) \
+         AND (?3 IS NULL OR changed >= ?3) AND seq > ?4 ORDER BY seq DESC LIMIT ?5",
+    )
+    .bind(filter.user.as_deref())
+    .bind(filter.status.map(Status::as_str))
+    .bind(filter.since.map(millis))
+    .bind(filter.after.unwrap_or(0))
+    .bind(filter.limit.unwrap_or(QUERY_ROWS))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .rev()
+        .map(|row| {
+            Ok(Record {
+                seq: row.try_get(0)?,
+                id: row.try_get(1)?,
+                user: row.try_get(2)?,
+                path: row.try_get(3)?,
+                size: unsigned(row.try_get(4)?),
+                sha256: row.try_get(5)?,
+                protocol: row.try_get(6)?,
+                client_address: row.try_get(7)?,
+                started: rfc3339(row.try_get(8)?),
+                landed: row.try_get::<Option<i64>, _>(9)?.map(rfc3339),
+                status: row.try_get(10)?,
+                reason: row.try_get(11)?,
+            })
+        })
+        .collect()
+}
+
+fn rfc3339(millis: i64) -> String {
+    use time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn from_millis(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(unsigned(millis))
+}
+
+/// SQLite's integers are signed; no size that a disk can hold is lost.
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn unsigned(size: i64) -> u64 {
+    u64::try_from(size).unwrap_or(0)
+}

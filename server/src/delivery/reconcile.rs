@@ -1,0 +1,117 @@
+//! Brings ledger and storage to agreement after a crash at any instant: every intent is settled or taken back, and the
+//! ledger's suspended uploads are those that are staged. Runs before the first connection is accepted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use landfall_storage::{Kind, Suspended, VirtualPath};
+
+use super::Delivery;
+use super::digest::RunningDigest;
+use super::ledger::{Entry, Intent, Status, Temporary};
+use super::refusal::Refusal;
+
+/// Stands in rows whose connection nobody remembers.
+const UNKNOWN: &str = "unknown";
+
+impl Delivery {
+    /// Reconciles; must end before anything is accepted. `homes` tells each user's home directory.
+    ///
+    /// # Errors
+    /// What database or storage say: the server must not start on a ledger that it cannot trust.
+    pub async fn reconcile(self: &Arc<Self>, homes: HashMap<String, String>) -> Result<(), Refusal> {
+        let intents = self.ledger.intents().await.map_err(Refusal::internal)?;
+        let suspended = self.ledger.suspended_ids().await.map_err(Refusal::internal)?;
+        let delivery = self.clone();
+        let reconciled = tokio::task::spawn_blocking(move || {
+            let staged = delivery.store.all_staged();
+            let ids: HashSet<&str> = staged.iter().map(|staged| staged.id.as_str()).collect();
+            for intent in intents {
+                delivery.settle_intent(&intent, ids.contains(intent.id.as_str()))?;
+            }
+            for id in suspended.iter().filter(|id| !ids.contains(id.as_str())) {
+                delivery.ledger.end(id, "the bytes that had come are gone from staging");
+            }
+            let known: HashSet<&str> = suspended.iter().map(String::as_str).collect();
+            for staged in staged.iter().filter(|staged| !known.contains(staged.id.as_str())) {
+                delivery.ledger.note(suspension(staged, homes.get(&staged.owner)));
+            }
+            Ok(())
+        });
+        reconciled.await.map_err(Refusal::internal)?
+    }
+
+    /// An intent without a receipt: either the rename did not happen, or its receipt is missing.
+    fn settle_intent(&self, intent: &Intent, still_staged: bool) -> Result<(), Refusal> {
+        let landed = if still_staged { None } else { self.landed(intent)? };
+        let Some(inode) = landed else {
+            self.ledger.withdraw(&intent.id);
+            return Ok(());
+        };
+        tracing::warn!(
+            user = intent.user,
+            path = intent.path,
+            id = intent.id,
+            "landed before a crash; receipt written now"
+        );
+        let name = intent.store_path.rsplit('/').next().unwrap_or_default();
+        if self.temporary_names().matches(name) {
+            return self.ledger.settle_temporary(Temporary {
+                store_path: intent.store_path.clone(),
+                id: intent.id.clone(),
+                size: intent.size,
+                inode,
+                sha256: intent.sha256.clone(),
+                started: intent.started,
+            });
+        }
+        self.ledger.settle(Entry {
+            id: intent.id.clone(),
+            user: intent.user.clone(),
+            path: intent.path.clone(),
+            size: intent.size,
+            sha256: Some(intent.sha256.clone()),
+            protocol: protocol(&intent.protocol),
+            client_address: intent.client_address.clone(),
+            started: intent.started,
+            status: Status::Landed,
+            reason: None,
+        })
+    }
+
+    /// The inode of the file that the intent speaks of, if it is that file: an older one of the same name and length may
+    /// stand there, so the digest decides.
+    fn landed(&self, intent: &Intent) -> Result<Option<u64>, Refusal> {
+        let path = VirtualPath::parse(&intent.store_path)?;
+        let Ok(stat) = self.store.stat(&path) else { return Ok(None) };
+        if stat.kind != Kind::File || stat.size != intent.size {
+            return Ok(None);
+        }
+        let file = self.store.open(&path)?;
+        let sha256 = RunningDigest::new().finish(file.size(), |at, buffer| Ok(file.read_at(at, buffer)?))?;
+        Ok((sha256 == intent.sha256).then_some(stat.inode))
+    }
+}
+
+fn suspension(staged: &Suspended, home: Option<&String>) -> Entry {
+    let home = home.and_then(|home| VirtualPath::parse(home).ok());
+    let path = home.and_then(|home| staged.path.within(&home)).unwrap_or_else(|| staged.path.clone());
+    Entry {
+        id: staged.id.as_str().to_owned(),
+        user: staged.owner.clone(),
+        path: path.to_string(),
+        size: staged.size,
+        sha256: None,
+        protocol: UNKNOWN,
+        client_address: UNKNOWN.to_owned(),
+        started: SystemTime::now(),
+        status: Status::Suspended,
+        reason: Some("the server stopped before the transfer's end; it can be resumed".to_owned()),
+    }
+}
+
+/// The same word, from those that the ledger is written with.
+fn protocol(name: &str) -> &'static str {
+    ["ftp", "ftps", "sftp"].into_iter().find(|known| *known == name).unwrap_or(UNKNOWN)
+}

@@ -1,0 +1,373 @@
+//! The room as a whole over a real store and a real database.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use landfall_auth::{Grant, Overwrite, Permissions, Source};
+use landfall_storage::{Begin, Durability, LocalStore};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use tempfile::TempDir;
+
+use super::ledger::{self, Filter, Intent, Record};
+use super::*;
+
+/// SHA-256 of `hello`, by coreutils' sha256sum.
+const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+struct Room {
+    place: TempDir,
+    pool: SqlitePool,
+    delivery: Arc<Delivery>,
+}
+
+impl Room {
+    async fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(place.path().join("db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        ledger::MIGRATIONS.run(&pool).await.unwrap();
+        let delivery = Self::delivery(&place, &pool);
+        Self { place, pool, delivery }
+    }
+
+    fn delivery(place: &TempDir, pool: &SqlitePool) -> Arc<Delivery> {
+        let store =
+            LocalStore::open(&place.path().join("files"), &place.path().join("staging"), Durability::Full).unwrap();
+        Delivery::new(Arc::new(store), Ledger::start(pool.clone()), TemporaryNames::default())
+    }
+
+    /// As after a crash: a new process over the same storage and database.
+    async fn restart(self) -> Self {
+        let Self { place, pool, delivery } = self;
+        drop(delivery);
+        let delivery = Self::delivery(&place, &pool);
+        delivery.reconcile(HashMap::from([("acme".to_owned(), "/acme".to_owned())])).await.unwrap();
+        Self { place, pool, delivery }
+    }
+
+    async fn session(&self, name: &str, grant: Grant) -> Session {
+        let user = User {
+            id: 1,
+            name: name.to_owned(),
+            home: format!("/{name}"),
+            email: None,
+            disabled: false,
+            expires: None,
+            groups: Vec::new(),
+            grant: grant.clone(),
+            effective: grant,
+            source: Source::Database,
+            has_password: true,
+            key_count: 0,
+        };
+        self.delivery.open(user, Protocol::Sftp, SocketAddr::from(([192, 0, 2, 1], 9))).await.unwrap()
+    }
+
+    fn on_disk(&self, path: &str) -> PathBuf {
+        self.place.path().join("files").join(path)
+    }
+
+    async fn ledger(&self) -> Vec<Record> {
+        // Rows that nobody waited for are written in order: once this one is, they are.
+        let ledger = self.delivery.ledger.clone();
+        tokio::task::spawn_blocking(move || ledger.settle_temporary(marker()).unwrap()).await.unwrap();
+        ledger::query(&self.pool, &Filter::default()).await.unwrap()
+    }
+}
+
+fn marker() -> ledger::Temporary {
+    let (store_path, id, sha256) = ("marker".to_owned(), "marker".to_owned(), String::new());
+    ledger::Temporary { store_path, id, size: 0, inode: 0, sha256, started: SystemTime::now() }
+}
+
+fn path(text: &str) -> VirtualPath {
+    VirtualPath::parse(text).unwrap()
+}
+
+async fn send(session: &Session, name: &str, begin: Begin, bytes: &'static [u8]) -> Result<Receipt, Refusal> {
+    let mut upload = session.upload(&path(name), begin, None).await?;
+    tokio::task::spawn_blocking(move || {
+        upload.write_at(upload.size(), bytes)?;
+        upload.finish()
+    })
+    .await
+    .unwrap()
+}
+
+async fn cut_off(session: &Session, name: &str, bytes: &'static [u8]) {
+    let mut upload = session.upload(&path(name), Begin::Fresh, None).await.unwrap();
+    tokio::task::spawn_blocking(move || upload.write_at(0, bytes).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_lands_with_its_receipt() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    let receipt = send(&session, "/a.jpg", Begin::Fresh, b"hello").await.unwrap();
+    assert_eq!((receipt.path.as_str(), receipt.size, receipt.sha256.as_str()), ("/a.jpg", 5, HELLO));
+    assert_eq!(std::fs::read(room.on_disk("acme/a.jpg")).unwrap(), b"hello");
+    let [row] = <[Record; 1]>::try_from(room.ledger().await).unwrap();
+    assert_eq!((row.id, row.user.as_str(), row.path.as_str()), (receipt.id, "acme", "/a.jpg"));
+    assert_eq!((row.size, row.sha256.as_deref(), row.status.as_str()), (5, Some(HELLO), "landed"));
+    assert_eq!((row.protocol.as_str(), row.client_address.as_str()), ("sftp", "192.0.2.1"));
+    assert!(row.landed.is_some() && row.reason.is_none());
+    assert!(room.delivery.ledger.intents().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_cut_off_is_its_owners_alone_and_resumes() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    send(&session, "/a.jpg", Begin::Fresh, b"older and longer").await.unwrap();
+    cut_off(&session, "/a.jpg", b"hel").await;
+    let before = room.ledger().await.pop().unwrap();
+    assert_eq!((before.status.as_str(), before.size), ("suspended", 3));
+
+    assert_eq!(std::fs::read(room.on_disk("acme/a.jpg")).unwrap(), b"older and longer");
+    assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 3);
+    let listed: Vec<_> = session.list(&path("/")).await.unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(listed.iter().map(|entry| (entry.name.as_str(), entry.stat.size)).collect::<Vec<_>>(), [("a.jpg", 3)]);
+    // Another user over the same directory.
+    let mut other = room.session("beta", Grant::default()).await.user().clone();
+    other.home = "/acme".to_owned();
+    let other = room.delivery.open(other, Protocol::Ftp, SocketAddr::from(([192, 0, 2, 2], 9))).await.unwrap();
+    assert_eq!(other.stat(&path("/a.jpg")).await.unwrap().size, 16);
+
+    let beyond = session.upload(&path("/a.jpg"), Begin::Resume { offset: 4 }, None).await;
+    assert_eq!(beyond.err().map(|refusal| refusal.reason), Some(Reason::BadOffset));
+    let receipt = send(&session, "/a.jpg", Begin::Resume { offset: 3 }, b"lo").await.unwrap();
+    assert_eq!((receipt.sha256.as_str(), receipt.id.as_str()), (HELLO, before.id.as_str()));
+    assert_eq!(std::fs::read(room.on_disk("acme/a.jpg")).unwrap(), b"hello");
+    let after = room.ledger().await.pop().unwrap();
+    assert_eq!((after.status.as_str(), after.started), ("landed", before.started));
+}
+
+#[tokio::test]
+async fn overwrite_policies() {
+    let room = Room::new().await;
+    let with = |overwrite| Grant { overwrite: Some(overwrite), ..Grant::default() };
+    let session = room.session("acme", with(Overwrite::Version)).await;
+    for expected in ["/p.jpg", "/p~2.jpg", "/p~3.jpg"] {
+        assert_eq!(send(&session, "/p.jpg", Begin::Fresh, b"hello").await.unwrap().path, expected);
+    }
+    let session = room.session("acme", with(Overwrite::Reject)).await;
+    let refused = send(&session, "/p.jpg", Begin::Fresh, b"other").await.unwrap_err();
+    assert_eq!(refused.reason, Reason::AlreadyExists);
+    let row = room.ledger().await.pop().unwrap();
+    assert_eq!((row.status.as_str(), row.reason), ("refused", Some(refused.to_string())));
+    let may_not = Permissions { overwrite: false, ..Permissions::default() };
+    let session = room.session("acme", Grant { permissions: Some(may_not), ..Grant::default() }).await;
+    assert_eq!(send(&session, "/p.jpg", Begin::Fresh, b"other").await.unwrap_err().reason, Reason::Permission);
+    assert_eq!(std::fs::read(room.on_disk("acme/p.jpg")).unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn a_race_for_a_name_that_is_not_replaced_has_one_winner() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { overwrite: Some(Overwrite::Reject), ..Grant::default() }).await;
+    let mut one = session.upload(&path("/p.jpg"), Begin::Fresh, None).await.unwrap();
+    let mut two = session.upload(&path("/p.jpg"), Begin::Fresh, None).await.unwrap();
+    let (first, second) = tokio::task::spawn_blocking(move || {
+        one.write_at(0, b"hello").unwrap();
+        two.write_at(0, b"other").unwrap();
+        (two.finish(), one.finish())
+    })
+    .await
+    .unwrap();
+    assert!(first.is_ok());
+    assert_eq!(second.unwrap_err().reason, Reason::AlreadyExists);
+    assert_eq!(std::fs::read(room.on_disk("acme/p.jpg")).unwrap(), b"other");
+    assert!(room.delivery.store.all_staged().is_empty(), "what a rule refused is not kept");
+}
+
+#[tokio::test]
+async fn the_receipt_belongs_to_the_rename_that_ends_a_temporary_name() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    let sent = send(&session, "/a.jpg.filepart", Begin::Fresh, b"hello").await.unwrap();
+    assert!(room.ledger().await.is_empty());
+    let delivered = session.rename(&path("/a.jpg.filepart"), &path("/a.jpg"), true).await.unwrap().unwrap();
+    assert_eq!((delivered.id, delivered.path.as_str(), delivered.sha256.as_str()), (sent.id, "/a.jpg", HELLO));
+    let [row] = <[Record; 1]>::try_from(room.ledger().await).unwrap();
+    assert_eq!((row.path.as_str(), row.status.as_str()), ("/a.jpg", "landed"));
+    // A suspended upload follows the rename and lands later, once.
+    cut_off(&session, "/b.jpg.part", b"hel").await;
+    assert!(session.rename(&path("/b.jpg.part"), &path("/b.jpg"), true).await.unwrap().is_none());
+    assert_eq!(session.stat(&path("/b.jpg")).await.unwrap().size, 3);
+}
+
+#[tokio::test]
+async fn too_large_is_refused_and_nothing_is_kept() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { max_file_bytes: Some(4), ..Grant::default() }).await;
+    assert_eq!(send(&session, "/a.jpg", Begin::Fresh, b"hello").await.unwrap_err().reason, Reason::Rule);
+    assert!(room.delivery.store.all_staged().is_empty());
+    let row = room.ledger().await.pop().unwrap();
+    assert_eq!((row.status.as_str(), row.path.as_str()), ("refused", "/a.jpg"));
+    let announced = session.upload(&path("/a.jpg"), Begin::Fresh, Some(5)).await;
+    assert_eq!(announced.err().map(|refusal| refusal.reason), Some(Reason::Rule));
+}
+
+#[tokio::test]
+async fn fewer_bytes_than_announced_are_suspended() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    let mut upload = session.upload(&path("/a.jpg"), Begin::Fresh, Some(6)).await.unwrap();
+    let refused = tokio::task::spawn_blocking(move || {
+        upload.write_at(0, b"hello").unwrap();
+        upload.finish().unwrap_err()
+    });
+    assert_eq!(refused.await.unwrap().reason, Reason::BadOffset);
+    assert!(!room.on_disk("acme/a.jpg").exists());
+    assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_writers_at_the_edge_of_a_quota_overshoot_by_nothing() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { quota_bytes: Some(10 * 1_000), ..Grant::default() }).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let session = session.clone();
+        writers.spawn(async move {
+            let mut upload = session.upload(&path(&format!("/{number}.jpg")), Begin::Fresh, None).await?;
+            tokio::task::spawn_blocking(move || {
+                for at in 0..10 {
+                    upload.write_at(at * 100, &[7; 100])?;
+                }
+                upload.finish()
+            })
+            .await
+            .unwrap()
+        });
+    }
+    let outcomes = writers.join_all().await;
+    assert!(outcomes.iter().flatten().all(|receipt| receipt.size == 1_000));
+    assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).all(|r| r.reason == Reason::Quota));
+    let landed: u64 =
+        std::fs::read_dir(room.on_disk("acme")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+    assert!(landed <= 10_000, "{landed} bytes landed");
+    // What an integrator takes away is room again, at once or as soon as the count may be taken again.
+    assert_eq!(session.space().await.unwrap().free_bytes, 10_000 - landed);
+}
+
+#[tokio::test]
+async fn replacing_and_removing_give_room_back() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { quota_files: Some(2), ..Grant::default() }).await;
+    send(&session, "/a", Begin::Fresh, b"hello").await.unwrap();
+    send(&session, "/a", Begin::Fresh, b"hello").await.unwrap();
+    send(&session, "/b", Begin::Fresh, b"hello").await.unwrap();
+    assert_eq!(send(&session, "/c", Begin::Fresh, b"hello").await.unwrap_err().reason, Reason::Quota);
+    session.remove_file(&path("/b")).await.unwrap();
+    send(&session, "/c", Begin::Fresh, b"hello").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crash_between_intent_and_receipt_is_settled_at_the_start() {
+    let room = Room::new().await;
+    room.session("acme", Grant::default()).await;
+    // (name, what stands there after the crash, is it the upload's content)
+    let cases: [(&str, Option<&[u8]>, bool); 4] = [
+        ("renamed", Some(b"hello"), true),
+        ("not", None, false),
+        ("older", Some(b"older"), false),
+        ("x.part", Some(b"hello"), true),
+    ];
+    for (name, content, _) in cases {
+        if let Some(content) = content {
+            std::fs::write(room.on_disk("acme").join(name), content).unwrap();
+        }
+        let intent = Intent {
+            id: UploadId::fresh().to_string(),
+            user: "acme".to_owned(),
+            path: format!("/{name}"),
+            store_path: format!("/acme/{name}"),
+            size: 5,
+            sha256: HELLO.to_owned(),
+            protocol: "ftp".to_owned(),
+            client_address: "192.0.2.1".to_owned(),
+            started: SystemTime::now(),
+        };
+        let ledger = room.delivery.ledger.clone();
+        tokio::task::spawn_blocking(move || ledger.intend(intent).unwrap().wait().unwrap()).await.unwrap();
+    }
+    let room = room.restart().await;
+    let rows = room.ledger().await;
+    assert_eq!(
+        rows.iter().map(|row| (row.path.as_str(), row.status.as_str())).collect::<Vec<_>>(),
+        [("/renamed", "landed")]
+    );
+    assert!(room.delivery.ledger.intents().await.unwrap().is_empty());
+    assert!(room.delivery.ledger.temporary("/acme/x.part").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn suspended_rows_follow_what_is_staged() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    cut_off(&session, "/kept.jpg", b"hel").await;
+    drop(session);
+    room.ledger().await;
+    sqlx::query("DELETE FROM receipts").execute(&room.pool).await.unwrap();
+    let room = room.restart().await;
+    let row = room.ledger().await.pop().unwrap();
+    assert_eq!((row.path.as_str(), row.status.as_str(), row.size), ("/kept.jpg", "suspended", 3));
+    room.delivery.sweep(Duration::ZERO).await.unwrap();
+    let row = room.ledger().await.pop().unwrap();
+    assert_eq!((row.status.as_str(), row.reason.is_some()), ("refused", true));
+    assert!(room.delivery.store.all_staged().is_empty());
+}
+
+#[tokio::test]
+async fn rights_are_asked_at_every_door() {
+    let room = Room::new().await;
+    let none = Permissions {
+        list: false,
+        read: false,
+        write: false,
+        overwrite: false,
+        delete: false,
+        rename: false,
+        mkdir: false,
+    };
+    let full = room.session("acme", Grant::default()).await;
+    send(&full, "/a", Begin::Fresh, b"hello").await.unwrap();
+    let session = room.session("acme", Grant { permissions: Some(none), ..Grant::default() }).await;
+    let a = path("/a");
+    let reasons = [
+        session.stat(&a).await.err(),
+        session.list(&path("/")).await.err(),
+        session.download(&a).await.err(),
+        session.upload(&path("/b"), Begin::Fresh, None).await.err(),
+        session.make_dir(&path("/d")).await.err(),
+        session.remove_file(&a).await.err(),
+        session.remove_dir(&a).await.err(),
+        session.rename(&a, &path("/b"), true).await.err(),
+        session.rename(&path("/a.part"), &path("/b"), true).await.err(),
+        session.set_modified(&a, SystemTime::now()).await.err(),
+        session.set_mode(&a, 0o600).await.err(),
+    ];
+    for (door, refusal) in reasons.into_iter().enumerate() {
+        assert_eq!(refusal.map(|refusal| refusal.reason), Some(Reason::Permission), "door {door}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_counted_and_listed() {
+    let room = Room::new().await;
+    let grant = Grant { max_sessions: Some(1), ..Grant::default() };
+    let session = room.session("acme", grant.clone()).await;
+    let again = room.delivery.open(session.user().clone(), Protocol::Ftp, SocketAddr::from(([192, 0, 2, 1], 1))).await;
+    assert_eq!(again.err().map(|refusal| refusal.reason), Some(Reason::Busy));
+    session.doing("STOR /a.jpg");
+    let [info] = <[SessionInfo; 1]>::try_from(room.delivery.registry().list()).unwrap();
+    assert_eq!((info.user.as_str(), info.activity.as_str()), ("acme", "STOR /a.jpg"));
+    drop(session);
+    room.session("acme", grant).await;
+}
