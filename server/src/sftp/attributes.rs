@@ -24,7 +24,7 @@ pub(super) const OWNER: u32 = 1000;
 
 /// What a client sent. Owner and group are read and forgotten: they are accepted and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Attributes {
+pub(super) struct Attributes {
     /// Length to cut to.
     pub size: Option<u64>,
     /// Permission bits.
@@ -122,7 +122,7 @@ pub(super) fn long_name(name: &str, stat: &Stat, now: SystemTime) -> String {
 
 /// `Jan  2 03:04` for the half year before `now`, `Jan  2  2026` otherwise, in UTC.
 fn short_date(time: SystemTime, now: SystemTime) -> String {
-    const HALF_A_YEAR: Duration = Duration::from_secs(365 * 86_400 / 2);
+    const HALF_A_YEAR: Duration = Duration::from_hours(365 * 24 / 2);
     let at = OffsetDateTime::from_unix_timestamp(i64::from(seconds(time))).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let month = at.month().to_string();
     let month = month.get(..3).unwrap_or("Jan");

@@ -38,7 +38,7 @@ const THROTTLED_WINDOW_BYTES: u32 = 4 * 1024;
 /// One logged-in connection.
 pub(super) struct Connection {
     /// The one door.
-    pub(super) session: Arc<Session>,
+    pub(super) session: Session,
     /// Drain.
     pub(super) lifecycle: Lifecycle,
     /// Stop at once: kicked, cut, gone, or unbearable. What is queued is not done any more.
@@ -57,13 +57,11 @@ pub(super) struct Connection {
     throttled: AtomicBool,
     began: Instant,
     last_progress_millis: AtomicU64,
-    received_bytes: AtomicU64,
-    sent_bytes: AtomicU64,
 }
 
 impl Connection {
     /// Of a session that just began.
-    pub(super) fn new(session: Arc<Session>, lifecycle: Lifecycle) -> Arc<Self> {
+    pub(super) fn new(session: Session, lifecycle: Lifecycle) -> Arc<Self> {
         Arc::new(Self {
             session,
             lifecycle,
@@ -80,8 +78,6 @@ impl Connection {
             throttled: AtomicBool::new(false),
             began: Instant::now(),
             last_progress_millis: AtomicU64::new(0),
-            received_bytes: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
         })
     }
 
@@ -104,19 +100,12 @@ impl Connection {
             .map_err(|_| Refusal::new(Reason::Busy, "64 handles are open on this connection; close some of them first"))
     }
 
-    /// Counts a WRITE that came ahead; false when there is no room for it to wait.
-    pub(super) fn keep_early(&self, bytes: usize) -> bool {
-        let before = self.early_bytes.fetch_add(bytes + WRITE_OVERHEAD_BYTES, Ordering::Relaxed);
-        let fits = before + bytes + WRITE_OVERHEAD_BYTES <= MAX_EARLY_BYTES;
-        if !fits {
-            self.release_early(bytes);
-        }
-        fits
-    }
-
-    /// The opposite of [`Connection::keep_early`].
-    pub(super) fn release_early(&self, bytes: usize) {
-        self.early_bytes.fetch_sub(bytes + WRITE_OVERHEAD_BYTES, Ordering::Relaxed);
+    /// A place for a WRITE that came ahead to wait in, if there is room.
+    pub(super) fn early_place(self: &Arc<Self>, payload_bytes: usize) -> Option<EarlyPlace> {
+        let bytes = payload_bytes + WRITE_OVERHEAD_BYTES;
+        let before = self.early_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let place = EarlyPlace { connection: Arc::clone(self), bytes };
+        (before + bytes <= MAX_EARLY_BYTES).then_some(place)
     }
 
     /// Counts a request that waits; false when there are far too many.
@@ -153,21 +142,9 @@ impl Connection {
         if throttle { THROTTLED_WINDOW_BYTES } else { full_bytes }
     }
 
-    /// Counts payload from the client.
-    pub(super) fn received(&self, bytes: usize) {
-        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.session.activity().received(bytes as u64);
-    }
-
-    /// Counts payload to the client.
+    /// Counts payload to the client. What comes from it, uploads count themselves.
     pub(super) fn delivered(&self, bytes: usize) {
-        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.session.activity().sent(bytes as u64);
-    }
-
-    /// Payload received and sent.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        (self.received_bytes.load(Ordering::Relaxed), self.sent_bytes.load(Ordering::Relaxed))
     }
 
     /// Since when the connection is logged in.
@@ -193,6 +170,18 @@ impl Connection {
     /// Files open for sending or receiving.
     pub(super) fn transfers(&self) -> usize {
         self.transfers.load(Ordering::Acquire)
+    }
+}
+
+/// Room for a WRITE that came ahead, as long as it lives.
+pub(super) struct EarlyPlace {
+    connection: Arc<Connection>,
+    bytes: usize,
+}
+
+impl Drop for EarlyPlace {
+    fn drop(&mut self) {
+        self.connection.early_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -20,7 +20,7 @@ struct Extension {
 const EXTENSIONS: &[Extension] = &[
     Extension { name: "posix-rename@openssh.com", value: "1", parse: |r| rename(r, true) },
     Extension { name: "statvfs@openssh.com", value: "2", parse: space },
-    Extension { name: "fstatvfs@openssh.com", value: "2", parse: |_| Ok(Request::Named(Named::Space)) },
+    Extension { name: "fstatvfs@openssh.com", value: "2", parse: handle_space },
     Extension { name: "fsync@openssh.com", value: "1", parse: |r| held(r, Held::Sync) },
     Extension { name: "lsetstat@openssh.com", value: "1", parse: set_stat },
     Extension { name: "limits@openssh.com", value: "1", parse: |_| Ok(Request::Limits) },
@@ -51,8 +51,12 @@ pub(super) fn parse(reader: &mut Reader) -> Result<Request, Fault> {
 
 /// Room is the user's, wherever it is asked for; the path must be one all the same.
 fn space(reader: &mut Reader) -> Result<Request, Fault> {
-    place(reader)?;
-    Ok(Request::Named(Named::Space))
+    Ok(Request::Named(Named::Space { path: place(reader)? }))
+}
+
+fn handle_space(reader: &mut Reader) -> Result<Request, Fault> {
+    reader.string()?;
+    Ok(Request::Named(Named::Space { path: Ok(VirtualPath::root()) }))
 }
 
 /// `~` and `~/x` are the home directory, which is the root; `~name` would be somebody else's.
@@ -173,7 +177,8 @@ mod tests {
     #[test]
     fn numbers_are_bounded() {
         let many = vec![0u8; 4 * (MAX_NUMBERS + 7)];
-        let Request::Named(Named::Names { users, groups }) = ask("users-groups-by-id@openssh.com", &[&many, b""]) else {
+        let Request::Named(Named::Names { users, groups }) = ask("users-groups-by-id@openssh.com", &[&many, b""])
+        else {
             panic!("not names")
         };
         assert_eq!((users.len(), groups.len()), (MAX_NUMBERS, 0));

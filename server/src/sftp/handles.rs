@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Bits of a handle that say the slot; the rest counts how often it was used.
 const SLOT_BITS: u32 = 8;
 /// Handles at a time on one connection, all channels together.
-pub const MAX_HANDLES: usize = 64;
+pub(super) const MAX_HANDLES: usize = 64;
 
 struct Slot<T> {
     generation: u32,
@@ -14,7 +14,7 @@ struct Slot<T> {
 }
 
 /// The table.
-pub struct Handles<T> {
+pub(super) struct Handles<T> {
     slots: Vec<Slot<T>>,
 }
 
@@ -26,7 +26,7 @@ impl<T> Default for Handles<T> {
 
 impl<T> Handles<T> {
     /// Gives `value` a handle, unless all slots are taken.
-    pub fn insert(&mut self, value: Arc<T>) -> Option<[u8; 8]> {
+    pub(super) fn insert(&mut self, value: Arc<T>) -> Option<[u8; 8]> {
         let slot = match self.slots.iter().position(|slot| slot.holds.is_none()) {
             Some(free) => free,
             None if self.slots.len() < MAX_HANDLES => {
@@ -45,19 +45,19 @@ impl<T> Handles<T> {
 
     /// What the handle stands for.
     #[must_use]
-    pub fn find(&self, handle: &[u8]) -> Option<&Arc<T>> {
+    pub(super) fn find(&self, handle: &[u8]) -> Option<&Arc<T>> {
         let (slot, generation) = parse(handle)?;
         self.slots.get(slot).filter(|slot| slot.generation == generation)?.holds.as_ref()
     }
 
     /// Takes the handle out of use.
-    pub fn remove(&mut self, handle: &[u8]) -> Option<Arc<T>> {
+    pub(super) fn remove(&mut self, handle: &[u8]) -> Option<Arc<T>> {
         let (slot, generation) = parse(handle)?;
         self.slots.get_mut(slot).filter(|slot| slot.generation == generation)?.holds.take()
     }
 
     /// Takes all handles out of use.
-    pub fn drain(&mut self) -> impl Iterator<Item = Arc<T>> + '_ {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<T>> + '_ {
         self.slots.iter_mut().filter_map(|slot| slot.holds.take())
     }
 }

@@ -21,7 +21,7 @@ const SMALL_BYTES: usize = 8 * 1024;
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Where the bytes go: an SSH channel, or a test.
-pub trait Sink: Send {
+pub(super) trait Sink: Send {
     /// Sends all of `bytes`, waiting for the peer's window; an error when the channel is gone.
     fn send(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
     /// Nothing more will come.
@@ -30,7 +30,7 @@ pub trait Sink: Send {
 
 /// The channel is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone;
+pub(super) struct Gone;
 
 #[derive(Default)]
 struct Waiting {

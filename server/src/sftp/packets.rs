@@ -8,9 +8,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::status::Code;
 
 /// Longest packet taken, in bytes, as OpenSSH's server: enough for a WRITE of 255 KiB.
-pub const MAX_PACKET_BYTES: usize = 256 * 1024;
+pub(super) const MAX_PACKET_BYTES: usize = 256 * 1024;
 /// Longest payload of a READ or a WRITE, in bytes: the packet less 1 KiB for what stands around it.
-pub const MAX_PAYLOAD_BYTES: usize = MAX_PACKET_BYTES - 1024;
+pub(super) const MAX_PAYLOAD_BYTES: usize = MAX_PACKET_BYTES - 1024;
 /// Longest handle that is looked at, in bytes (section 6.3 allows no more).
 const MAX_HANDLE_BYTES: usize = 256;
 
@@ -28,7 +28,7 @@ const DATA_HEAD_BYTES: usize = 13;
 
 /// Why a channel cannot go on. For the log only: after any of these no reply could be trusted to carry the right id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(super) enum Fault {
     /// A length over [`MAX_PACKET_BYTES`].
     #[error("a packet of {0} bytes, more than {MAX_PACKET_BYTES}")]
     TooLong(u32),
@@ -50,11 +50,11 @@ pub enum Fault {
 }
 
 /// Payload of a WRITE: the pieces of the SSH packets it came in.
-pub type Payload = Vec<Bytes>;
+pub(super) type Payload = Vec<Bytes>;
 
 /// One packet, cut out of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Packet {
+pub(super) enum Packet {
     /// A WRITE: the one request whose body is not laid out in one piece.
     Write {
         /// Request id.
@@ -83,14 +83,14 @@ struct Piece {
 
 /// Cuts the stream of a channel into packets. Holds at most one packet and one piece more than was cut.
 #[derive(Default)]
-pub struct Framer {
+pub(super) struct Framer {
     pieces: VecDeque<Piece>,
     buffered_bytes: usize,
 }
 
 impl Framer {
     /// Takes the next piece of the stream.
-    pub fn push(&mut self, bytes: Bytes) {
+    pub(super) fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.buffered_bytes += bytes.len();
             self.pieces.push_back(Piece { whole_bytes: bytes.len(), bytes });
@@ -101,7 +101,7 @@ impl Framer {
     ///
     /// # Errors
     /// A [`Fault`] ends the channel.
-    pub fn next_packet(&mut self) -> Result<Option<Packet>, Fault> {
+    pub(super) fn next_packet(&mut self) -> Result<Option<Packet>, Fault> {
         let Some(length) = self.peek_length() else { return Ok(None) };
         let length_bytes = length as usize;
         if length_bytes > MAX_PACKET_BYTES {
@@ -195,12 +195,12 @@ impl Framer {
 }
 
 /// Reads the fields of a request.
-pub struct Reader(Bytes);
+pub(super) struct Reader(Bytes);
 
 impl Reader {
     /// Over the body of a packet.
     #[must_use]
-    pub fn new(body: Bytes) -> Self {
+    pub(super) fn new(body: Bytes) -> Self {
         Self(body)
     }
 

@@ -32,7 +32,8 @@ pub(super) struct Chunk {
     pub(super) offset: u64,
     pub(super) data: Payload,
     pub(super) bytes: usize,
-    pub(super) room: OwnedSemaphorePermit,
+    /// Room in the connection's budget.
+    pub(super) _room: OwnedSemaphorePermit,
 }
 
 /// One request in the queue. Small, because many READs may wait.
@@ -123,6 +124,8 @@ struct State {
     file: Option<File>,
     course: Course,
     writes: usize,
+    /// The place among the connection's handles.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// One handle's queue and file.
@@ -133,8 +136,6 @@ pub(super) struct Lane {
     pub(super) kind: Kind,
     outbox: Arc<Outbox>,
     state: Mutex<State>,
-    /// The place among the connection's handles.
-    _place: OwnedSemaphorePermit,
 }
 
 /// Replies of a job before they are handed on.
@@ -152,11 +153,16 @@ impl Answers {
     }
 
     /// Done, or why not.
-    pub(super) fn outcome(&mut self, id: u32, outcome: Result<(), &Refusal>) {
+    pub(super) fn outcome(&mut self, id: u32, outcome: &Result<(), Refusal>) {
         match outcome {
             Ok(()) => self.status(id, Code::Ok, "OK"),
-            Err(refusal) => self.status(id, status::code(refusal.reason), &refusal.sentence),
+            Err(refusal) => self.refuse(id, refusal),
         }
+    }
+
+    /// Why not.
+    pub(super) fn refuse(&mut self, id: u32, refusal: &Refusal) {
+        self.status(id, status::code(refusal.reason), &refusal.sentence);
     }
 }
 
@@ -168,8 +174,9 @@ impl Lane {
             File::Sending(_) => Kind::Sending,
             File::Listed(_) => Kind::Listed,
         };
-        let state = State { ops: VecDeque::new(), file: Some(file), course: Course::Idle, writes: 0 };
-        Arc::new(Self { path, kind, outbox, state: Mutex::new(state), _place: place })
+        let state =
+            State { ops: VecDeque::new(), file: Some(file), course: Course::Idle, writes: 0, place: Some(place) };
+        Arc::new(Self { path, kind, outbox, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -238,7 +245,7 @@ impl Lane {
                 Some(Op::Read { .. } | Op::ReadDir { .. }) => state.writes == 0,
                 Some(_) => false,
                 None => {
-                    if file.is_none() || answers.count == 0 && !self.has_unwritten(file) {
+                    if file.is_none() || answers.count == 0 && !has_unwritten(file.as_ref()) {
                         state.course = Course::Idle;
                         state.file = file.take();
                         drop(state);
@@ -271,10 +278,6 @@ impl Lane {
             state.writes -= usize::from(matches!(op, Op::Write(_)));
             return Some(op);
         }
-    }
-
-    fn has_unwritten(&self, file: &Option<File>) -> bool {
-        matches!(file, Some(File::Receiving(receiving)) if receiving.has_unwritten())
     }
 
     /// Nothing is queued right now: writes what was put together, hands on what is answered.
@@ -322,7 +325,9 @@ impl Lane {
                     Some(_) => Ok(()),
                     None => Err(status::bad_handle()),
                 };
-                answers.outcome(id, outcome.as_ref().map(|()| ()));
+                // Given back before the client hears of it: it may open the next file at once.
+                self.lock().place = None;
+                answers.outcome(id, &outcome);
                 self.hand_on(answers);
                 drop(done);
             }
@@ -331,6 +336,7 @@ impl Lane {
                     receiving.give_up_early(answers);
                 }
                 *file = None;
+                self.lock().place = None;
                 answers.count += 1;
             }
             (op, Some(File::Receiving(receiving))) => {
@@ -348,16 +354,20 @@ impl Lane {
                 packets::attrs(&mut answers.out, id, |out| attributes::encode(out, sending.stat()));
                 answers.count += 1;
             }
-            (Op::Sync { id }, Some(File::Sending(_))) => answers.outcome(id, Ok(())),
+            (Op::Sync { id }, Some(File::Sending(_))) => answers.outcome(id, &Ok(())),
             (Op::ReadDir { id }, Some(File::Listed(listed))) => listed.read(id, answers),
             (Op::Overdue { .. }, _) => {}
             (op, _) => {
                 if let Some(id) = op.id() {
-                    answers.outcome(id, Err(&status::bad_handle()));
+                    answers.refuse(id, &status::bad_handle());
                 }
             }
         }
     }
+}
+
+fn has_unwritten(file: Option<&File>) -> bool {
+    matches!(file, Some(File::Receiving(receiving)) if receiving.has_unwritten())
 }
 
 fn perform_receiving(op: Op, receiving: &mut Receiving, answers: &mut Answers) {
@@ -370,16 +380,16 @@ fn perform_receiving(op: Op, receiving: &mut Receiving, answers: &mut Answers) {
         }
         Op::SetStat { id, attributes } => {
             let outcome = receiving.set_stat(&attributes);
-            answers.outcome(id, outcome.as_ref().map(|()| ()));
+            answers.outcome(id, &outcome);
         }
         Op::Sync { id } => {
             let outcome = receiving.sync();
-            answers.outcome(id, outcome.as_ref().map(|()| ()));
+            answers.outcome(id, &outcome);
         }
         Op::Overdue { written } => receiving.overdue(written, answers),
         other => {
             if let Some(id) = other.id() {
-                answers.outcome(id, Err(&status::bad_handle()));
+                answers.refuse(id, &status::bad_handle());
             }
         }
     }

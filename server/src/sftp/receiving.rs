@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use landfall_storage::{Kind, Stat};
 
 use super::attributes::Attributes;
-use super::connection::{Connection, Transfer};
+use super::connection::{Connection, EarlyPlace, Transfer};
 use super::packets::{self, MAX_PAYLOAD_BYTES};
 use super::queue::{Answers, Chunk};
 use super::status::Code;
@@ -35,7 +35,7 @@ pub(super) struct Receiving {
     together: BytesMut,
     together_at: u64,
     unanswered: Vec<Chunk>,
-    early: Early,
+    early: Early<(Chunk, EarlyPlace)>,
     written: u64,
     reminded: bool,
     _transfer: Transfer,
@@ -58,7 +58,7 @@ impl Receiving {
             together: BytesMut::new(),
             together_at: 0,
             unanswered: Vec::new(),
-            early: Early::default(),
+            early: Early::new(),
             written: 0,
             reminded: false,
             _transfer: transfer,
@@ -77,33 +77,34 @@ impl Receiving {
     /// Does a WRITE, and those that waited for it. Its answer may come with a later [`Receiving::flush`].
     pub(super) fn write(&mut self, mut chunk: Chunk, answers: &mut Answers) {
         if let Some(broken) = &self.broken {
-            return answers.outcome(chunk.id, Err(broken));
+            return answers.refuse(chunk.id, broken);
         }
         if self.append {
             chunk.offset = self.end();
         }
         if chunk.offset.saturating_add(chunk.bytes as u64) > MAX_OFFSET {
-            return self.fail(chunk.id, Refusal::new(Reason::BadOffset, "that offset is beyond any file's end"), answers);
+            return self.fail(
+                chunk.id,
+                Refusal::new(Reason::BadOffset, "that offset is beyond any file's end"),
+                answers,
+            );
         }
         if chunk.offset > self.end() {
             return self.keep_early(chunk, answers);
         }
         self.put(chunk, answers);
         while self.broken.is_none()
-            && let Some(chunk) = self.early.next_before(self.end())
+            && let Some((chunk, _place)) = self.early.next_before(self.end())
         {
-            self.connection.release_early(chunk.bytes);
             self.put(chunk, answers);
         }
     }
 
     /// Keeps a WRITE for when the bytes before it are there: clients that send from several threads mix them up.
     fn keep_early(&mut self, chunk: Chunk, answers: &mut Answers) {
-        if self.connection.keep_early(chunk.bytes) {
-            self.early.keep(chunk);
-        } else {
-            let refusal = beyond_end(chunk.offset, self.end());
-            self.fail(chunk.id, refusal, answers);
+        match self.connection.early_place(chunk.bytes) {
+            Some(place) => self.early.insert(chunk.offset, (chunk, place)),
+            None => self.fail(chunk.id, beyond_end(chunk.offset, self.end()), answers),
         }
     }
 
@@ -129,7 +130,6 @@ impl Receiving {
             }
             at += piece.len() as u64;
         }
-        self.connection.received(chunk.bytes);
         self.written += 1;
         self.unanswered.push(chunk);
         match outcome {
@@ -150,14 +150,14 @@ impl Receiving {
 
     fn acknowledge(&mut self, answers: &mut Answers) {
         for chunk in self.unanswered.drain(..) {
-            answers.outcome(chunk.id, Ok(()));
+            answers.outcome(chunk.id, &Ok(()));
         }
     }
 
     /// A WRITE failed: so do all that are not answered, and the upload does not land.
     fn break_off(&mut self, refusal: Refusal, answers: &mut Answers) {
         for chunk in self.unanswered.drain(..) {
-            answers.outcome(chunk.id, Err(&refusal));
+            answers.refuse(chunk.id, &refusal);
         }
         self.together.clear();
         self.broken.get_or_insert(refusal);
@@ -165,7 +165,7 @@ impl Receiving {
     }
 
     fn fail(&mut self, id: u32, refusal: Refusal, answers: &mut Answers) {
-        answers.outcome(id, Err(&refusal));
+        answers.refuse(id, &refusal);
         self.flush(answers);
         self.broken.get_or_insert(refusal);
         self.give_up_early(answers);
@@ -202,10 +202,9 @@ impl Receiving {
     /// Refuses the WRITEs that came ahead: what belongs before them is not coming.
     pub(super) fn give_up_early(&mut self, answers: &mut Answers) {
         let end = self.upload.size();
-        for chunk in std::mem::take(&mut self.early).into_chunks() {
-            self.connection.release_early(chunk.bytes);
+        for (chunk, _place) in self.early.take_all() {
             let refusal = beyond_end(chunk.offset, end);
-            answers.outcome(chunk.id, Err(&refusal));
+            answers.refuse(chunk.id, &refusal);
             self.broken.get_or_insert(refusal);
         }
     }
@@ -221,7 +220,7 @@ impl Receiving {
                 answers.count += 1;
                 self.connection.delivered(count);
             }
-            Err(refusal) => answers.outcome(id, Err(&refusal)),
+            Err(refusal) => answers.refuse(id, &refusal),
         }
     }
 
@@ -271,15 +270,6 @@ impl Receiving {
     }
 }
 
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        // The answers of these are lost with the channel; what they were counted for is not.
-        for chunk in std::mem::take(&mut self.early).into_chunks() {
-            self.connection.release_early(chunk.bytes);
-        }
-    }
-}
-
 fn beyond_end(offset: u64, held: u64) -> Refusal {
     Refusal::new(Reason::BadOffset, format!("offset {offset} is beyond the {held} bytes held"))
 }
@@ -290,19 +280,16 @@ fn not_landed(broken: &Refusal) -> Refusal {
 }
 
 /// WRITEs ahead of the end, by offset and arrival.
-#[derive(Default)]
-struct Early<T = Chunk> {
+struct Early<T> {
     chunks: BTreeMap<(u64, u64), T>,
     arrivals: u64,
 }
 
-impl Early<Chunk> {
-    fn keep(&mut self, chunk: Chunk) {
-        self.insert(chunk.offset, chunk);
-    }
-}
-
 impl<T> Early<T> {
+    fn new() -> Self {
+        Self { chunks: BTreeMap::new(), arrivals: 0 }
+    }
+
     fn insert(&mut self, offset: u64, chunk: T) {
         self.arrivals += 1;
         self.chunks.insert((offset, self.arrivals), chunk);
@@ -318,8 +305,8 @@ impl<T> Early<T> {
         self.chunks.is_empty()
     }
 
-    fn into_chunks(self) -> impl Iterator<Item = T> {
-        self.chunks.into_values()
+    fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.chunks).into_values()
     }
 }
 
@@ -331,7 +318,7 @@ mod tests {
 
     #[test]
     fn chunks_that_came_ahead_come_out_when_the_gap_is_filled() {
-        let mut early = Early { chunks: BTreeMap::new(), arrivals: 0 };
+        let mut early = Early::new();
         early.insert(20, "c");
         early.insert(10, "b");
         assert_eq!(early.next_before(9), None);
@@ -343,7 +330,7 @@ mod tests {
 
     #[test]
     fn two_writes_to_one_place_keep_their_order() {
-        let mut early = Early { chunks: BTreeMap::new(), arrivals: 0 };
+        let mut early = Early::new();
         early.insert(10, "old");
         early.insert(10, "new");
         assert_eq!(early.next_before(10), Some("old"));
@@ -353,7 +340,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_of_arrival_gives_the_whole_file(order in Just((0u64..50).collect::<Vec<_>>()).prop_shuffle()) {
-            let mut early = Early { chunks: BTreeMap::new(), arrivals: 0 };
+            let mut early = Early::new();
             let mut end = 0;
             for index in order {
                 early.insert(index * 10, index);

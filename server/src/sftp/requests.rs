@@ -16,7 +16,6 @@ pub(super) type Place = Result<VirtualPath, PathError>;
 pub(super) struct Flags(pub(super) u32);
 
 impl Flags {
-    pub(super) const READ: Self = Self(0x01);
     pub(super) const WRITE: Self = Self(0x02);
     pub(super) const APPEND: Self = Self(0x04);
     pub(super) const CREAT: Self = Self(0x08);
@@ -41,7 +40,7 @@ pub(super) enum Named {
     RemoveDir { path: Place },
     RealPath { path: Place },
     Rename { from: Place, to: Place, replace: bool },
-    Space,
+    Space { path: Place },
     Names { users: Vec<u32>, groups: Vec<u32> },
 }
 
@@ -60,7 +59,10 @@ pub(super) enum Held {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Request {
     Named(Named),
-    Held { handle: Bytes, what: Held },
+    Held {
+        handle: Bytes,
+        what: Held,
+    },
     /// Answered without looking at anything.
     Limits,
     /// Known and not offered, with the sentence that says so.
@@ -90,11 +92,21 @@ pub(super) const REQUESTS: &[Row] = &[
     Row { number: 8, name: "fstat", writes: false, parse: |r| held(r, Held::Stat) },
     Row { number: 9, name: "setstat", writes: true, parse: set_stat },
     Row { number: 10, name: "fsetstat", writes: false, parse: held_set_stat },
-    Row { number: 11, name: "opendir", writes: false, parse: |r| Ok(Request::Named(Named::OpenDir { path: place(r)? })) },
+    Row {
+        number: 11,
+        name: "opendir",
+        writes: false,
+        parse: |r| Ok(Request::Named(Named::OpenDir { path: place(r)? })),
+    },
     Row { number: 12, name: "readdir", writes: false, parse: |r| held(r, Held::ReadDir) },
     Row { number: 13, name: "remove", writes: true, parse: |r| Ok(Request::Named(Named::Remove { path: place(r)? })) },
     Row { number: 14, name: "mkdir", writes: true, parse: make_dir },
-    Row { number: 15, name: "rmdir", writes: true, parse: |r| Ok(Request::Named(Named::RemoveDir { path: place(r)? })) },
+    Row {
+        number: 15,
+        name: "rmdir",
+        writes: true,
+        parse: |r| Ok(Request::Named(Named::RemoveDir { path: place(r)? })),
+    },
     Row { number: 16, name: "realpath", writes: false, parse: real_path },
     Row { number: 17, name: "stat", writes: false, parse: stat },
     Row { number: 18, name: "rename", writes: true, parse: |r| rename(r, false) },
@@ -225,7 +237,7 @@ mod tests {
         };
         assert_eq!(path.unwrap().as_str(), "/a.jpg");
         assert!(flags.has(Flags::WRITE) && flags.has(Flags::CREAT) && flags.has(Flags::TRUNC));
-        assert!(!flags.has(Flags::READ));
+        assert!(!flags.has(Flags::APPEND) && !flags.has(Flags::EXCL));
         assert_eq!(attributes.permissions(), Some(0o600));
     }
 

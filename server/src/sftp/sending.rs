@@ -49,7 +49,7 @@ impl Sending {
                 answers.count += 1;
                 self.connection.delivered(count);
             }
-            Err(refusal) => answers.outcome(id, Err(&refusal)),
+            Err(refusal) => answers.refuse(id, &refusal),
         }
     }
 
@@ -98,7 +98,7 @@ impl Listed {
                     add_name(&mut names, &entry.name, &entry.stat, self.now);
                     count += 1;
                 }
-                Some(Err(refusal)) => return answers.outcome(id, Err(&refusal)),
+                Some(Err(refusal)) => return answers.refuse(id, &refusal),
                 None => break,
             }
         }

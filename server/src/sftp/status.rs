@@ -1,14 +1,12 @@
 //! What a refusal becomes on the wire: an `SSH_FX_*` code and one sentence.
 //! The only place of the engine that knows both [`Reason`] and the codes.
 
-use landfall_storage::PathError;
-
 use crate::delivery::{Reason, Refusal};
 
 /// `SSH_FX_*` of draft-ietf-secsh-filexfer-02, section 7, as far as a server sends them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Code {
+pub(super) enum Code {
     /// Done.
     Ok = 0,
     /// Nothing more to read.
@@ -25,7 +23,7 @@ pub enum Code {
 
 /// The code of a reason. Version 3 has few codes: most refusals are `FAILURE`, and the sentence says the rest.
 #[must_use]
-pub fn code(reason: Reason) -> Code {
+pub(super) fn code(reason: Reason) -> Code {
     match reason {
         Reason::NotFound => Code::NoSuchFile,
         Reason::Permission => Code::PermissionDenied,
@@ -46,16 +44,6 @@ pub fn code(reason: Reason) -> Code {
 /// A stale or foreign handle, or one of the wrong kind for the request.
 pub(super) fn bad_handle() -> Refusal {
     Refusal::new(Reason::WrongKind, "that handle is not open for this request")
-}
-
-/// A request that this server does not offer.
-pub(super) fn unsupported(what: &'static str) -> Refusal {
-    Refusal::new(Reason::Unsupported, what)
-}
-
-/// A name that is not one.
-pub(super) fn bad_name(error: PathError) -> Refusal {
-    Refusal::from(error)
 }
 
 #[cfg(test)]
