@@ -63,8 +63,8 @@ pub struct Engine {
     pub tls: Option<Arc<Tls>>,
     /// Drain and stop.
     pub lifecycle: Lifecycle,
-    /// The engine's own; `Shared::default()`.
-    pub shared: Shared,
+    /// The engine's own; `Arc::<Shared>::default()`.
+    pub shared: Arc<Shared>,
 }
 
 /// What sessions share beyond what the engine is given.
@@ -86,6 +86,7 @@ impl Engine {
             delivery: self.delivery.clone(),
             tls: self.tls.clone(),
             lifecycle: self.lifecycle.clone(),
+            shared: self.shared.clone(),
         }
     }
 
