@@ -1,11 +1,15 @@
 //! Landfall's rooms, as a library so that tests and fuzzers can reach them.
 
+pub mod app;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod ftp;
 pub mod hostkeys;
+pub mod http;
 pub mod lifecycle;
 pub mod listen;
+pub mod people;
 pub mod private;
 pub mod sftp;
 pub mod telemetry;

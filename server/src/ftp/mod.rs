@@ -27,6 +27,19 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The same engine with other settings.
+    #[must_use]
+    pub fn reconfigured(&self, config: config::Ftp, limits: config::Limits) -> Self {
+        Self {
+            config,
+            limits,
+            login: self.login.clone(),
+            delivery: self.delivery.clone(),
+            tls: self.tls.clone(),
+            lifecycle: self.lifecycle.clone(),
+        }
+    }
+
     /// Serves one connection to its end. `implicit` begins with a TLS handshake.
     pub async fn serve(self: Arc<Self>, connection: Connection, implicit: bool) {
         drop((connection, implicit));
