@@ -131,7 +131,10 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Connects from a given address of this machine: any of 127.0.0.0/8 will do as a stranger's.
-pub(crate) fn connect_from(source: IpAddr, peer: SocketAddr) -> std::io::Result<TcpStream> {
+///
+/// # Errors
+/// What the system says.
+pub fn connect_from(source: IpAddr, peer: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(peer), socket2::Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect(&peer.into())?;
