@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT_SECONDS: u64 = 10;
+/// How long to wait before asking again where SQLite does not wait by itself.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
 /// Connections at a time. SQLite has one writer; the others read.
 const CONNECTIONS_MAX: u32 = 8;
 /// Versions per room: this crate's migrations are 1..=999, the server's 1001..=1999.
@@ -61,11 +63,7 @@ impl Database {
             .foreign_keys(true)
             // The container's root file system is read-only: there may be no directory for temporary files.
             .pragma("temp_store", "MEMORY");
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(Duration::from_secs(BUSY_TIMEOUT_SECONDS))
-            .connect_with(options.clone())
-            .await?;
+        let pool = connect(&options).await?;
         let database = Self { pool, options, path: Arc::new(path.to_owned()), writer: Arc::default() };
         database.migrate(&sqlx::migrate!("./migrations")).await?;
         Ok(database)
@@ -239,6 +237,28 @@ impl Watch {
         (self.data_version, self.generation) = (data_version, generation);
         Ok(changed)
     }
+}
+
+/// Opens the pool. When several programs meet at a new file, one makes it a write-ahead-log file, and SQLite tells the
+/// others at once that it is locked, without waiting the time that it was told to.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqlitePool> {
+    let patience = Duration::from_secs(BUSY_TIMEOUT_SECONDS);
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(patience);
+        match pool.connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_RETRY).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// SQLITE_BUSY in any of its forms: the low byte of SQLite's code is 5.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// Changes whenever another connection, of any process, commits. Says so to each connection for itself.

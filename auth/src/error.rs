@@ -84,6 +84,34 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file of public keys cannot be used.
+    #[error("{file}, line {line}: not a usable public key: {reason}")]
+    KeyFile {
+        /// Which file, as the caller calls it.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A user is declared, and the database has one of that name (but for case).
+    #[error(
+        "user {name:?} is declared in the configuration, but the database has a user {stored:?}: remove one of them"
+    )]
+    DeclaredAndStored {
+        /// As declared.
+        name: String,
+        /// As the database has it.
+        stored: String,
+    },
+    /// A declared user is not acceptable.
+    #[error("declared user {name:?}: {source}")]
+    DeclaredUser {
+        /// Whose entry.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// The user is declared in the configuration.
     #[error("user {name:?} is declared in the configuration; change it there")]
     ReadOnly {

@@ -2,6 +2,8 @@
 //! Refuses to know files and protocols.
 
 mod db;
+mod declare;
+mod declared;
 mod error;
 mod groups;
 mod hash;
@@ -16,6 +18,8 @@ pub mod user;
 mod users;
 
 pub use db::{Database, Sync, Watch, Write};
+pub use declare::Synced;
+pub use declared::{DeclaredUser, add_keys, key_owner, parse_users};
 pub use error::{Error, Kind, Result};
 pub use hash::{Cost, PASSWORD_MAX_BYTES};
 pub use hasher::{Hasher, WorkLimits};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
+use crate::hasher::Patience;
 use crate::key::PublicKey;
 use crate::name::{is_name, to_seconds};
 use crate::rows::{self, Record};
@@ -208,7 +209,7 @@ impl Login {
             return;
         }
         let upgraded = async {
-            let new = users.hasher.hash(password).await?;
+            let new = users.hasher.make(password, Patience::None).await?;
             let mut write = users.db.write().await?;
             rows::replace_hash(&mut write, record.user.id, old, &new).await?;
             write.commit().await

@@ -187,6 +187,11 @@ pub(crate) async fn delete_key(connection: &mut SqliteConnection, user: i64, fin
     Ok(())
 }
 
+pub(crate) async fn delete_keys(connection: &mut SqliteConnection, user: i64) -> Result<()> {
+    sqlx::query("DELETE FROM user_keys WHERE user_id = ?").bind(user).execute(connection).await?;
+    Ok(())
+}
+
 pub(crate) async fn set_groups(connection: &mut SqliteConnection, user: i64, groups: &[String]) -> Result<()> {
     sqlx::query("DELETE FROM group_members WHERE user_id = ?").bind(user).execute(&mut *connection).await?;
     for (position, name) in groups.iter().enumerate() {

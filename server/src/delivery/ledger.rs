@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
 use landfall_auth::Database;
+use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};
@@ -140,6 +140,15 @@ impl Ledger {
     /// What the database says.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         sqlx::query("SELECT 1 FROM receipts LIMIT 1").fetch_optional(self.database.pool()).await.map(drop)
+    }
+
+    /// Resolves when everything that waits has been written.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        let marker = Waiting { write: Write::Withdraw(String::new()), done: Some(done) };
+        if self.queue.send(marker).await.is_ok() {
+            written.await.ok();
+        }
     }
 
     fn send(&self, write: Write) -> Result<Pending, Refusal> {

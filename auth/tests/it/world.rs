@@ -9,31 +9,32 @@ use landfall_auth::{
     ThrottleLimits, Users, WorkLimits,
 };
 
-pub type Outcome = Result<(), Box<dyn Error>>;
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// Cheap enough for hundreds of logins in a test.
-pub const COST: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
-pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEYqez8RfdVHLExPKqR17ixxIJjrETdYdQgmbaS1kMRI ann@example";
-pub const OTHER_KEY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBOwI3WM421Kw9zAfJZNc8CLch5wO8T9PFYZ7Sd6I5ECJOw0qSFq2X+wGGWiDJj3q7ERCbWMmXNABcTnsS0H7t6Y= bob";
-pub const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+pub(crate) const COST: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
+pub(crate) const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEYqez8RfdVHLExPKqR17ixxIJjrETdYdQgmbaS1kMRI ann@example";
+pub(crate) const OTHER_KEY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBOwI3WM421Kw9zAfJZNc8CLch5wO8T9PFYZ7Sd6I5ECJOw0qSFq2X+wGGWiDJj3q7ERCbWMmXNABcTnsS0H7t6Y= bob";
+pub(crate) const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
 /// The tests' day: accounts expire before or after it.
-pub fn today() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+pub(crate) fn today() -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
-pub struct World {
-    pub users: Users,
-    pub login: Login,
-    pub directory: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) users: Users,
+    pub(crate) login: Login,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl World {
-    pub async fn new() -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn new() -> Result<Self, Box<dyn Error>> {
         Self::with_limits(ThrottleLimits::default()).await
     }
 
-    pub async fn with_limits(limits: ThrottleLimits) -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn with_limits(limits: ThrottleLimits) -> Result<Self, Box<dyn Error>> {
         let directory = tempfile::tempdir()?;
         let db = Database::open(&directory.path().join("landfall.db"), Sync::Normal).await?;
         let users = Users::open(db, Grant::default(), Hasher::new(COST, WorkLimits::default())?);
@@ -41,20 +42,20 @@ impl World {
         Ok(Self { users, login, directory })
     }
 
-    pub async fn add(&self, name: &str, password: &str) -> Outcome {
+    pub(crate) async fn add(&self, name: &str, password: &str) -> Outcome {
         self.users.add(NewUser { password: Some(Secret::from(password)), ..named(name) }).await?;
         Ok(())
     }
 }
 
-pub fn named(name: &str) -> NewUser {
+pub(crate) fn named(name: &str) -> NewUser {
     NewUser { name: name.to_owned(), ..NewUser::default() }
 }
 
-pub fn password<'a>(user: &'a str, password: &'a str) -> Attempt<'a> {
+pub(crate) fn password<'a>(user: &'a str, password: &'a str) -> Attempt<'a> {
     Attempt { user, credential: Credential::Password(password), peer: HOME, protocol: Protocol::Sftp }
 }
 
-pub fn key<'a>(user: &'a str, key: &'a str) -> Attempt<'a> {
+pub(crate) fn key<'a>(user: &'a str, key: &'a str) -> Attempt<'a> {
     Attempt { user, credential: Credential::PublicKey(key), peer: HOME, protocol: Protocol::Sftp }
 }
