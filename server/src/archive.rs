@@ -112,7 +112,8 @@ fn header(size: u64) -> tar::Header {
 fn append<W: Write>(archive: &mut tar::Builder<W>, name: &str, source: &Path) -> io::Result<Part> {
     let file = File::open(source)?;
     let size = file.metadata()?.len();
-    let mut hashing = Hashing { inner: BufReader::with_capacity(CHUNK_BYTES, file).take(size), context: Context::new(&SHA256) };
+    let mut hashing =
+        Hashing { inner: BufReader::with_capacity(CHUNK_BYTES, file).take(size), context: Context::new(&SHA256) };
     archive.append_data(&mut header(size), name, &mut hashing)?;
     Ok(Part { name: name.to_owned(), size, sha256: hashing.digest() })
 }
@@ -135,11 +136,19 @@ pub fn read(path: &Path, into: Option<&Path>) -> Result<Vec<Part>, ArchiveError>
         if name == MANIFEST {
             let mut text = Vec::new();
             entry.take(MAX_MANIFEST_BYTES).read_to_end(&mut text).map_err(broken)?;
-            let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| unsound(path, &error.to_string()))?;
+            let manifest: Manifest =
+                serde_json::from_slice(&text).map_err(|error| unsound(path, &error.to_string()))?;
             if manifest.form != FORM {
-                return Err(unsound(path, &format!("it is of another form ({}), made by {}", manifest.form, manifest.version)));
+                return Err(unsound(
+                    path,
+                    &format!("it is of another form ({}), made by {}", manifest.form, manifest.version),
+                ));
             }
-            return if manifest.parts == parts { Ok(parts) } else { Err(unsound(path, "a part differs from the manifest")) };
+            return if manifest.parts == parts {
+                Ok(parts)
+            } else {
+                Err(unsound(path, "a part differs from the manifest"))
+            };
         }
         if !is_part(&name, entry.size()) || parts.len() >= MAX_PARTS || parts.iter().any(|part| part.name == name) {
             return Err(unsound(path, &format!("{name} does not belong there")));

@@ -155,13 +155,8 @@ mod tests {
 
     #[test]
     fn lines_fit_the_doors() {
-        let only = Doors {
-            ftp: None,
-            sftp: None,
-            ftps: Some("192.0.2.1:990".parse().unwrap()),
-            plain_ftp: false,
-            ..doors()
-        };
+        let only =
+            Doors { ftp: None, sftp: None, ftps: Some("192.0.2.1:990".parse().unwrap()), plain_ftp: false, ..doors() };
         let lines = lines(&only, "pw");
         assert_eq!(lines.len(), 2);
         assert!(lines.iter().all(|line| line.contains("ftps://192.0.2.1:990")), "{lines:?}");

@@ -126,7 +126,11 @@ pub(super) fn read_keys(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
         let name = file.display();
         let bytes = if file.as_os_str() == "-" {
             let mut bytes = Vec::new();
-            std::io::stdin().lock().take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes).context("reading standard input")?;
+            std::io::stdin()
+                .lock()
+                .take(MAX_KEY_FILE_BYTES)
+                .read_to_end(&mut bytes)
+                .context("reading standard input")?;
             bytes
         } else {
             private::read(file, MAX_KEY_FILE_BYTES).with_context(|| format!("reading {name}"))?
@@ -136,7 +140,9 @@ pub(super) fn read_keys(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
             bail!("{name} is a private key; give the public one, {name}.pub");
         }
         let before = lines.len();
-        lines.extend(text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned));
+        lines.extend(
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned),
+        );
         if lines.len() == before {
             bail!("{name} holds no public key");
         }

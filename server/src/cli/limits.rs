@@ -122,7 +122,9 @@ impl LimitFlags {
         set(&mut grant.quota_files, self.quota_files, |files| files);
         set(&mut grant.max_file_bytes, self.max_file_bytes, |size| size.0);
         set(&mut grant.max_sessions, self.max_sessions, |sessions| sessions);
-        set(&mut grant.protocols, list("protocol", self.protocols)?, |ways| ways.into_iter().map(|way| way.0).collect());
+        set(&mut grant.protocols, list("protocol", self.protocols)?, |ways| {
+            ways.into_iter().map(|way| way.0).collect()
+        });
         set(&mut grant.networks, list("network", self.networks)?, |networks| networks);
         set(&mut grant.overwrite, self.overwrite, |policy| policy.0);
         set(&mut grant.permissions, self.permissions.map(|setting| setting.0), |verbs| verbs.0);

@@ -19,6 +19,7 @@ mod sessions;
 mod uploads;
 mod user;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ Examples:
 /// A file lands whole, durably and accounted for, or it does not land at all.
 #[derive(Debug, Parser)]
 #[command(name = "landfall", version, after_help = EXAMPLES, arg_required_else_help = true)]
-#[command(disable_help_subcommand = true, infer_long_args = false, max_term_width = 120)]
+#[command(max_term_width = 120)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -100,7 +101,8 @@ pub fn main() -> ExitCode {
         Err(error) if error.is::<Silent>() => ExitCode::FAILURE,
         Err(error) => {
             for line in format!("{error:#}").lines() {
-                eprintln!("landfall: {line}");
+                // A stderr that is gone is no reason to die on top of the error.
+                drop(writeln!(std::io::stderr(), "landfall: {line}"));
             }
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
@@ -132,4 +134,5 @@ fn tree() -> clap::Command {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;

@@ -61,14 +61,16 @@ fn restore(file: &Path, data_dir: &Path, fresh: &Path, old: &[String]) -> anyhow
         let directory = data_dir.join(format!("before-restore-{seconds}"));
         private::create_dir(&directory)?;
         for name in old {
-            std::fs::rename(data_dir.join(name), directory.join(name)).with_context(|| format!("setting {name} aside"))?;
+            std::fs::rename(data_dir.join(name), directory.join(name))
+                .with_context(|| format!("setting {name} aside"))?;
         }
         aside = Some(directory);
     }
     // The database comes last: until it is there, the server has no users and lets nobody in.
     for name in FOLDERS.into_iter().chain([DATABASE]) {
         if fresh.join(name).exists() {
-            private::publish(&fresh.join(name), &data_dir.join(name)).with_context(|| format!("putting {name} in place"))?;
+            private::publish(&fresh.join(name), &data_dir.join(name))
+                .with_context(|| format!("putting {name} in place"))?;
         }
     }
     Ok(aside)

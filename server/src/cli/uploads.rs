@@ -104,7 +104,8 @@ impl Uploads {
                 }
             });
         }
-        let rows = context.with_users_if_any(async |_, users| Ok(ledger::query(users.database().pool(), &filter).await?))?;
+        let rows =
+            context.with_users_if_any(async |_, users| Ok(ledger::query(users.database().pool(), &filter).await?))?;
         print(&rows.unwrap_or_default(), self.json, true)
     }
 }

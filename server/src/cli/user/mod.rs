@@ -61,10 +61,13 @@ impl User {
 pub(super) fn refuse_declared(loaded: &Loaded, name: &str) -> anyhow::Result<()> {
     let same = |other: &str| other.eq_ignore_ascii_case(name);
     if let Some(index) = loaded.config.users.iter().position(|user| same(&user.name)) {
-        bail!("user \"{name}\" is declared in the configuration ({}); change it there", loaded.origin(&format!("users.{index}.name")));
+        bail!(
+            "user \"{name}\" is declared in the configuration ({}); change it there",
+            loaded.origin(&format!("users.{index}.name"))
+        );
     }
-    if people::listed(&loaded.config)?.iter().any(|listed| same(listed)) {
-        bail!("user \"{name}\" is declared in LANDFALL_USERS; change it there");
+    if people::declared_names(&loaded.config)?.iter().any(|declared| same(declared)) {
+        bail!("user \"{name}\" is declared in LANDFALL_USERS or auth.public_keys_dir; change it there");
     }
     Ok(())
 }
@@ -72,7 +75,9 @@ pub(super) fn refuse_declared(loaded: &Loaded, name: &str) -> anyhow::Result<()>
 /// Tells a generated password, the only time that anybody can.
 fn tell_password(name: &str, password: Option<&Secret>, json: bool, done: &str) -> anyhow::Result<()> {
     match (password, json) {
-        (password, true) => output::json(&serde_json::json!({ "name": name, "password": password.map(Secret::expose) })),
+        (password, true) => {
+            output::json(&serde_json::json!({ "name": name, "password": password.map(Secret::expose) }))
+        }
         (Some(password), false) => {
             output::line(done)?;
             output::line(&format!("password: {}", password.expose()))?;

@@ -46,7 +46,9 @@ impl Set {
         let Self { name, email, home, groups, expires, limits, json } = self;
         let groups = list("group", groups)?.map(|setting| setting.into_option().unwrap_or_default());
         if email.is_none() && home.is_none() && groups.is_none() && expires.is_none() && limits.is_empty() {
-            return Err(Usage("nothing to change: name at least one flag, such as --quota-bytes 10GB".to_owned()).into());
+            return Err(
+                Usage("nothing to change: name at least one flag, such as --quota-bytes 10GB".to_owned()).into()
+            );
         }
         let user = context.with_users(async |loaded, users| {
             refuse_declared(&loaded, &name)?;
@@ -68,6 +70,10 @@ impl Set {
             };
             Ok(users.update(&name, change).await?)
         })?;
-        if json { output::json(&super::show::Shown::from(user)) } else { Ok(output::line(&format!("user {} changed", user.name))?) }
+        if json {
+            output::json(&super::show::Shown::from(user))
+        } else {
+            Ok(output::line(&format!("user {} changed", user.name))?)
+        }
     }
 }
