@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 
-use super::context::Context;
+use super::context::{Context, now};
 use super::output;
 use crate::config::{ByteSize, Moment, Period};
 use crate::delivery::ledger::{self, Filter, Record};
@@ -75,7 +75,7 @@ impl std::str::FromStr for Since {
         let period: Period = text.parse().map_err(|_| {
             "a time is a duration such as 2h or 7d, a date such as 2027-01-31, or RFC 3339 such as 2027-01-31T12:00:00Z"
         })?;
-        Ok(Self(SystemTime::now().checked_sub(period.0).unwrap_or(SystemTime::UNIX_EPOCH)))
+        Ok(Self(now().checked_sub(period.0).unwrap_or(SystemTime::UNIX_EPOCH)))
     }
 }
 

@@ -209,8 +209,9 @@ impl Layers {
                 }
                 Kind::UnknownVariant(wrong, known) => format!("\"{wrong}\" is not one of {}", known.join(", ")),
                 Kind::Message(message) => message,
-                Kind::InvalidType(found, wanted) => format!("{found} stands where {wanted} is expected"),
-                Kind::InvalidValue(found, wanted) => format!("{found} stands where {wanted} is expected"),
+                Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
+                    format!("{found} stands where {wanted} is expected")
+                }
                 other => other.to_string(),
             };
             Problem { place, key: Some(key).filter(|key| !key.is_empty()), message }

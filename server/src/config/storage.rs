@@ -59,7 +59,7 @@ impl Default for Storage {
         Self {
             root: PathBuf::new(),
             durability: Durability::default(),
-            resume_ttl: Period(Duration::from_secs(24 * 3_600)),
+            resume_ttl: Period(Duration::from_hours(24)),
             staging: None,
             temporary_names: ["*.filepart", "*.part", "*.tmp", ".in.*"].map(str::to_owned).into(),
         }
