@@ -63,11 +63,11 @@ pub struct Engine {
     pub tls: Option<Arc<Tls>>,
     /// Drain and stop.
     pub lifecycle: Lifecycle,
-    /// The engine's own; `Shared::default()`.
-    pub shared: Shared,
+    /// What sessions share beyond that; empty at first.
+    pub shared: Arc<Shared>,
 }
 
-/// What sessions share beyond what the engine is given.
+/// What sessions share beyond what the engine is given; it outlives a reload.
 #[derive(Default)]
 pub struct Shared {
     buffers: buffers::Pool,
@@ -86,6 +86,7 @@ impl Engine {
             delivery: self.delivery.clone(),
             tls: self.tls.clone(),
             lifecycle: self.lifecycle.clone(),
+            shared: self.shared.clone(),
         }
     }
 
