@@ -116,10 +116,11 @@ impl Users {
 }
 
 async fn hash_unless_fitting(hasher: &Hasher, password: &Secret, stored: Option<String>) -> Result<String> {
-    if let Some(stored) = stored {
-        if !hasher.needs_upgrade(&stored) && hasher.fits(password, Some(&stored), Patience::Wait).await? {
-            return Ok(stored);
-        }
+    if let Some(stored) = stored
+        && !hasher.needs_upgrade(&stored)
+        && hasher.fits(password, Some(&stored), Patience::Wait).await?
+    {
+        return Ok(stored);
     }
     hasher.hash(password).await
 }

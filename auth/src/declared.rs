@@ -97,7 +97,8 @@ pub fn key_owner(path: &str) -> Option<&str> {
     match path.split_once('/') {
         None => path.strip_suffix(".pub"),
         Some((name, file)) => {
-            let holds_keys = file == "authorized_keys" || file.len() > 4 && file.ends_with(".pub");
+            let holds_keys =
+                file == "authorized_keys" || file.strip_suffix(".pub").is_some_and(|stem| !stem.is_empty());
             (holds_keys && !file.contains('/')).then_some(name)
         }
     }

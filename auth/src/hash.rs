@@ -251,3 +251,137 @@ fn check_output(output: &[u8]) -> Result<()> {
         Err(Error::InvalidHash("its output must have from 16 to 64 bytes"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWORD: &str = "correct horse";
+    /// Made by other programs: crypt(3) of glibc, Python's bcrypt, passlib, argon2-cffi, hashlib.
+    const FOREIGN: [&str; 13] = [
+        "$6$saltstring12345$CuCX9ABBU9L8d0TkLnS3k9ioZH.OCfZxtJruY9.tSVB5WPwtOfQ3eABXAx8f5mHkiu8zZT2.trwkswcnLN0dh.",
+        "$6$rounds=1500$short$iwquaC/0U9rR8sYHHk4cnCR3KYqK3wlhT1YpLcIt4FYi7x2SH9PIryZ7lIvxc55wbWZy2cS91MGmExRSd5.8T0",
+        "$2a$04$Rz7RvRjpsp3XA1XMuoxqL.h1q4jtdowHa9a0IaIcN4njT2KIpd1q2",
+        "$2b$04$yldfyZTrlxqUb7n7SzyWxu01srjcrxsjuj7UcW8eZ.eP/GplM8Nxq",
+        "$2y$04$NstrpITvDW29/etquUVlnO5dPmL06vaI38dbSqL/m5L1Rci5PNYFq",
+        "$pbkdf2-sha256$1200$MDEyMzQ1Njc4OWFiY2RlZg$aCG4tQGUV.nhBFCGnfDHLhxUG3YEIh8hLILMSPQCWow",
+        "$pbkdf2-sha512$1300$MDEyMzQ1Njc4OWFiY2RlZg$1h/LXJVFG4gIuPTKBL7UKSy4vB8DKEK0PX3W8ajx6xJKGgnNuTTrQyvSNFkGgw60VmgHPGseRck47f3V5dh8NA",
+        "$pbkdf2-sha256$1200$//79....//8$fF5S0N5c2mIDbEocPyITeNQFCtth0pQ9IOSl2RWBPZ0",
+        "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$cBg8D2DungRB9k76szThf5ehfyBz991ay6PT8Srwk4M",
+        "$argon2id$v=19$m=64,t=3,p=2$c29tZXNhbHRzb21lc2FsdA$JihI5cU0dA9i7vaff50sicUfQvt0Ynt/Aa7xY0wdEGo",
+        "$argon2i$v=19$m=64,t=3,p=2$c29tZXNhbHRzb21lc2FsdA$RQdVQ+UnM/615ecZ4E81QH2jdHGbgejLtLL0uG7wBH0",
+        "$argon2d$v=19$m=64,t=3,p=2$c29tZXNhbHRzb21lc2FsdA$TvJHYsgEVznVOCAEKhsE7FEKuYdm9KggcK++r+Jwffs",
+        "$argon2id$v=16$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$TZFY7m3moZoe7qOGa2UOI7bJ1yqB1olJ",
+    ];
+
+    fn fits(hash: &str, password: &str) -> Result<bool> {
+        Ok(StoredHash::parse(hash)?.fits(&Secret::from(password), &mut []))
+    }
+
+    #[test]
+    fn hashes_of_other_programs_fit_their_password_and_no_other() -> Result<()> {
+        let cost = Cost::default().params()?;
+        for hash in FOREIGN {
+            assert!(fits(hash, PASSWORD)?, "{hash}");
+            for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
+                assert!(!fits(hash, wrong)?, "{hash} {wrong:?}");
+            }
+            assert!(!StoredHash::parse(hash)?.is_current(&cost), "{hash}");
+        }
+        let long = "$6$abcdefgh$.izBXw9pTN9zcS06MSf7Jr1SBxSasFo.QHYHNiZV/jkEIFQZh54rrZ4g9HjpwLKRF7.0c7CczsJhe67OVbawq.";
+        assert!(fits(long, &"pässwörd".repeat(20))?);
+        Ok(())
+    }
+
+    #[test]
+    fn no_changed_character_fits() -> Result<()> {
+        for hash in FOREIGN {
+            // The last characters of base64 may carry unused bits: take one before, from the output.
+            let at = hash.len() - 5;
+            let other = if hash.get(at..=at) == Some("A") { "B" } else { "A" };
+            let changed = [hash.get(..at).unwrap_or_default(), other, hash.get(at + 1..).unwrap_or_default()].concat();
+            assert!(!fits(&changed, PASSWORD)?, "{changed}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn our_own_hashes_fit_and_are_current() -> Result<()> {
+        let cost = Cost { memory_kib: 64, passes: 2, lanes: 1 };
+        let params = cost.params()?;
+        let mut memory = vec![Block::new(); params.block_count()];
+        let password = Secret::from(PASSWORD);
+        let made: Vec<String> = (0..2).filter_map(|_| make(&password, &params, &mut memory)).collect();
+        let [one, two] = made.as_slice() else { panic!("two hashes") };
+        assert!(one.starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{one}");
+        assert_ne!(one, two, "each has a salt of its own");
+        assert!(fits(one, PASSWORD)? && fits(two, PASSWORD)? && !fits(one, "wrong")?);
+        assert!(StoredHash::parse(one)?.is_current(&params));
+        for other in [Cost { passes: 3, ..cost }, Cost { memory_kib: 128, ..cost }, Cost { lanes: 2, ..cost }] {
+            assert!(!StoredHash::parse(one)?.is_current(&other.params()?), "{other:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn memory_that_was_used_before_changes_nothing() -> Result<()> {
+        let params = Cost { memory_kib: 64, passes: 1, lanes: 1 }.params()?;
+        let mut memory = vec![Block::new(); 256];
+        for hash in FOREIGN {
+            let hash = StoredHash::parse(hash)?;
+            assert!(!hash.fits(&Secret::from("wrong"), &mut memory));
+            assert!(hash.fits(&Secret::from(PASSWORD), &mut memory));
+        }
+        assert!(make_dummy(&params).is_some_and(|dummy| !dummy.fits(&Secret::from(PASSWORD), &mut memory)));
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_unknown_and_costly_ones_are_refused() {
+        let tail = "$c29tZXNhbHRzb21lc2FsdA$JihI5cU0dA9i7vaff50sicUfQvt0Ynt/Aa7xY0wdEGo";
+        let crypt_tail = "x".repeat(86);
+        for bad in [
+            "",
+            "plain",
+            "$",
+            "$1$salt$qJH7.N4xYta3aEG/dfqo/0",
+            "$5$salt$x",
+            "$2x$04$Rz7RvRjpsp3XA1XMuoxqL.h1q4jtdowHa9a0IaIcN4njT2KIpd1q2",
+            "$2b$16$yldfyZTrlxqUb7n7SzyWxu01srjcrxsjuj7UcW8eZ.eP/GplM8Nxq",
+            "$2b$03$yldfyZTrlxqUb7n7SzyWxu01srjcrxsjuj7UcW8eZ.eP/GplM8Nxq",
+            "$2b$04$yldfyZTrlxqUb7n7SzyWxu01srjcrxsjuj7UcW8eZ.eP/GplM8Nx",
+            &format!("$argon2id$v=19$m=1048577,t=1,p=1{tail}"),
+            &format!("$argon2id$v=19$m=1048576,t=5,p=1{tail}"),
+            &format!("$argon2id$v=19$m=64,t=4294967295,p=1{tail}"),
+            &format!("$argon2id$v=19$m=1024,t=1,p=17{tail}"),
+            &format!("$argon2id$v=18$m=64,t=1,p=1{tail}"),
+            "$argon2id$v=19$m=64,t=3,p=2$c29tZXNhbHRzb21lc2FsdA",
+            "$argon2id$v=19$m=64,t=3,p=2$c29tZXNhbHRzb21lc2FsdA$JihI5cU0dA9i",
+            &format!("$6$rounds=1000001$salt${crypt_tail}"),
+            &format!("$6$rounds=999999999$salt${crypt_tail}"),
+            &format!("$6$rounds=999$salt${crypt_tail}"),
+            &format!("$6$rounds=x$salt${crypt_tail}"),
+            &format!("$6$seventeen-letters${crypt_tail}"),
+            "$6$salt$short",
+            "$6$salt",
+            "$pbkdf2-sha256$2000001$MDEyMzQ1Njc4OWFiY2RlZg$aCG4tQGUV.nhBFCGnfDHLhxUG3YEIh8hLILMSPQCWow",
+            "$pbkdf2-sha256$0$MDEyMzQ1Njc4OWFiY2RlZg$aCG4tQGUV.nhBFCGnfDHLhxUG3YEIh8hLILMSPQCWow",
+            "$pbkdf2-sha256$i=1000,l=16$MDEyMzQ1Njc4OWFiY2RlZg$cBg8D2DungRB9k76szThf5ehfyBz991ay6PT8Srwk4M",
+            "$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg$cBg8D2Du",
+            "$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg",
+            &"$6$".repeat(300),
+            "$6$sält$x",
+        ] {
+            assert!(matches!(StoredHash::parse(bad), Err(Error::InvalidHash(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn costs_without_sense_are_refused() {
+        for (memory_kib, passes, lanes) in
+            [(0, 1, 1), (7, 1, 1), (64, 0, 1), (64, 1, 0), (8, 1, 2), (2_000_000, 1, 1), (1_000_000, 100, 1)]
+        {
+            assert!(Cost { memory_kib, passes, lanes }.params().is_err(), "{memory_kib} {passes} {lanes}");
+        }
+    }
+}

@@ -188,3 +188,103 @@ impl Inner {
         drop(running);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
+
+    fn limits(running: usize, waiting: usize) -> WorkLimits {
+        WorkLimits { running: NonZeroUsize::new(running), waiting }
+    }
+
+    #[tokio::test]
+    async fn no_stored_hash_fits_nothing() -> Result<()> {
+        let hasher = Hasher::new(CHEAP, WorkLimits::default())?;
+        let password = Secret::from("pw");
+        let stored = hasher.hash(&password).await?;
+        assert!(hasher.verify(&password, Some(&stored)).await?);
+        assert!(!hasher.verify(&Secret::from("other"), Some(&stored)).await?);
+        assert!(!hasher.verify(&password, None).await?);
+        assert!(!hasher.verify(&password, Some("not understood")).await?);
+        assert!(!hasher.needs_upgrade(&stored) && !hasher.needs_upgrade("not understood"));
+        let long = Secret::new("x".repeat(PASSWORD_MAX_BYTES + 1));
+        assert!(!hasher.verify(&long, Some(&stored)).await?);
+        assert!(hasher.hash(&long).await.is_err() && hasher.hash(&Secret::default()).await.is_err());
+        assert!(hasher.hash(&Secret::new("x".repeat(PASSWORD_MAX_BYTES))).await.is_ok());
+        Ok(())
+    }
+
+    /// Polled by hand, so that nothing depends on how fast threads are.
+    #[tokio::test]
+    async fn work_beyond_the_limits_is_refused_or_waits() -> Result<()> {
+        let hasher = Hasher::new(CHEAP, limits(1, 1))?;
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let first = {
+            let hasher = hasher.clone();
+            tokio::spawn(async move {
+                let work = move |_: &Inner, _: &mut [Block]| {
+                    let _ = began.send(());
+                    held.recv().is_ok()
+                };
+                hasher.work(Patience::None, work).await
+            })
+        };
+        assert!(has_begun.await.is_ok());
+        let mut second = Box::pin(hasher.work(Patience::None, |_, _| 2));
+        assert!(futures_poll(second.as_mut()).await.is_none(), "the second waits");
+        assert!(matches!(hasher.work(Patience::None, |_, _| 3).await, Err(Error::Busy)), "the third is sent away");
+        let mut fourth = Box::pin(hasher.work(Patience::Wait, |_, _| 4));
+        assert!(futures_poll(fourth.as_mut()).await.is_none(), "an operator waits");
+        drop(fourth);
+        drop(second);
+        // Whoever goes away while waiting makes room.
+        let mut third = Box::pin(hasher.work(Patience::None, |_, _| 3));
+        assert!(futures_poll(third.as_mut()).await.is_none());
+        assert!(release.send(()).is_ok());
+        assert_eq!(third.await?, 3);
+        assert!(matches!(first.await, Ok(Ok(true))));
+        Ok(())
+    }
+
+    /// Polls once.
+    async fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut future = Some(future);
+        std::future::poll_fn(move |context| {
+            std::task::Poll::Ready(match future.take().map(|future| future.poll(context)) {
+                Some(std::task::Poll::Ready(output)) => Some(output),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn memory_is_handed_on_and_given_back_at_the_end() -> Result<()> {
+        let hasher = Hasher::new(CHEAP, limits(2, 100))?;
+        let mut work = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let hasher = hasher.clone();
+            work.spawn(async move { hasher.verify(&Secret::from("x"), None).await });
+        }
+        while let Some(done) = work.join_next().await {
+            assert!(matches!(done, Ok(Ok(false))));
+            let kept = hasher.inner.free.lock().unwrap_or_else(PoisonError::into_inner).len();
+            assert!(kept <= 2, "{kept}");
+        }
+        assert!(hasher.inner.free.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn memory_together_stays_bounded_on_large_machines() -> Result<()> {
+        let default = Hasher::new(Cost::default(), WorkLimits::default())?;
+        let running = default.inner.running.available_permits();
+        assert!((1..=11).contains(&running), "{running} times 19 MiB");
+        let huge = Hasher::new(Cost { memory_kib: 1024 * 1024, passes: 1, lanes: 1 }, WorkLimits::default())?;
+        assert_eq!(huge.inner.running.available_permits(), 1);
+        Ok(())
+    }
+}

@@ -198,3 +198,128 @@ fn shorten(text: &str, bytes_max: usize) -> &str {
     }
     text.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by ssh-keygen, which also gave the fingerprints.
+    const GOOD: [(&str, &str); 5] = [
+        (
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEYqez8RfdVHLExPKqR17ixxIJjrETdYdQgmbaS1kMRI",
+            "SHA256:FzzFV4i06ba/lvtAUxFNJai1fk5Ie6FikRYjAgXLuGI",
+        ),
+        (
+            "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBOwI3WM421Kw9zAfJZNc8CLch5wO8T9PFYZ7Sd6I5ECJOw0qSFq2X+wGGWiDJj3q7ERCbWMmXNABcTnsS0H7t6Y=",
+            "SHA256:kl8bKhGYtHIzkJe37Fa1p+xtJf1Zrfh2WKlZI60fo78",
+        ),
+        (
+            "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBPGHHuOgFaDMTArYLTf9Ip4UqiN+6e2azRief2KOLpAp9qHKKYvsblbXBFILhGu/EJTmk3ULStQEY4wqe+llLL+wD9HqzhtcdbY6+zBD4JszGWJE8OCjxDI5+WKvxCFEtg==",
+            "SHA256:zXaRm1qtBuu93o0PESje0zKlZaTgvimJTFOSVGUGsHw",
+        ),
+        (
+            "ecdsa-sha2-nistp521 AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAACFBABT2tmf65jmYAGwZpEBXe1f4GXC5p2rSsyr2MTEJ9Mv9PLog46Hv4/ydERS+33Q6EP1UaxV/CCFAWdFhFoziukmQwDw/tN/n+6criBxlcQlVsy7z7aZ/nrmL/BZC7Axn4sbGa6mzt/Tq5fe4DyS+nV3q1Ykk5SOjoKVshD7QFtqAldpxQ==",
+            "SHA256:yIYofrm8J60/BMuqiz3tW/Ov6H43ORb0M60DSVnmI0c",
+        ),
+        (
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDkdGSzKi0UPqcvKeel5RN0PAvnRtWxeqsmN4PDA2SzFL1ocHsMlIqMe4q1b9QyTpjtQG367uYoeZthIIy9MQvRmb8R2x4QL7vAhzTI6TDLuS76hYM9+J4YYSNViazLA5hQY+4FyQBh7QDM5x6dmg96iCZMGMnVbfucfMgy/BCpmYKTDqd+oDXcpHmAW36GTMlFW4CVOEsynTCnWyJtcA8U5gIK3iRy0GJRHswKvalJQZa+QRQvUsLXQZwcDvK18IU3jyGvzLZz3iBHb1r/VLA/7/wjwNTUxhlFYTJzUnUaTwRtukhe4mpIr4x024iS7yhwcHnJvvZNUEFpopZYEf4b",
+            "SHA256:mahiLV9fqZVAhoxms8La3uJ5m9WOTSlmrsDbGWUhQIg",
+        ),
+    ];
+    const WEAK_RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQCzRz5cW1B8S4UGzDJjtRkx4hTgCzkuAz0knJvOPkQ+gAtEKpIST5Em9x6ysP5LC5XhvrDLuXnUkMzCTSH/VYNUKMCT+3K/ymjxWL6ZPvPRt591AH78MEPbSTCPq7CrblF9MvEOpj2SyPcxXc4wQYAHo7xpexwLGGKvpjTTlOA2RQ==";
+
+    fn line(kind: &str, fields: &[&[u8]]) -> String {
+        let mut blob = Vec::new();
+        for field in [kind.as_bytes()].iter().chain(fields) {
+            blob.extend(u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
+            blob.extend_from_slice(field);
+        }
+        format!("{kind} {}", Base64::encode_string(&blob))
+    }
+
+    fn point(coordinate_bytes: usize) -> Vec<u8> {
+        [vec![4], vec![9; 2 * coordinate_bytes]].concat()
+    }
+
+    #[test]
+    fn keys_of_openssh() -> Result<()> {
+        for (text, fingerprint) in GOOD {
+            let key = PublicKey::parse(text)?;
+            assert_eq!((key.normal(), key.fingerprint(), key.comment()), (text, fingerprint, ""));
+            let key = PublicKey::parse(&format!("  {text}   Ann's laptop (new)\r\n"))?;
+            assert_eq!((key.normal(), key.comment()), (text, "Ann's laptop (new)"));
+            assert_eq!(key.to_string(), format!("{text} Ann's laptop (new)"));
+            assert_eq!(key.kind(), text.split(' ').next().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn keys_of_hardware_tokens() -> Result<()> {
+        PublicKey::parse(&line("sk-ssh-ed25519@openssh.com", &[&[7; 32], b"ssh:"]))?;
+        PublicKey::parse(&line("sk-ecdsa-sha2-nistp256@openssh.com", &[b"nistp256", &point(32), b"ssh:"]))?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_a_reason() {
+        let modulus = |bits: usize| [vec![0], vec![0xff; bits / 8]].concat();
+        let ed = GOOD.first().map_or("", |(text, _)| *text);
+        let cut = ed.get(..ed.len() - 8).unwrap_or_default();
+        let table = [
+            (String::new(), "empty"),
+            ("hello".to_owned(), "does not begin"),
+            (format!("no-pty,command=\"x\" {ed}"), "options"),
+            (format!("from=\"10.0.0.1\" {ed}"), "options"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----".to_owned(), "private key"),
+            ("---- BEGIN SSH2 PUBLIC KEY ----".to_owned(), "PEM or SSH2"),
+            ("ssh-dss AAAAB3NzaC1kc3M=".to_owned(), "DSA"),
+            ("ssh-ed25519-cert-v01@openssh.com AAAA".to_owned(), "certificate"),
+            ("ssh-ed25519".to_owned(), "cut off"),
+            (format!("{ed}!"), "base64"),
+            (cut.to_owned(), "cut off"),
+            (format!("{ed}\n{ed}"), "line breaks"),
+            (ed.replace("ssh-ed25519 ", "ssh-rsa "), "differ"),
+            (WEAK_RSA.to_owned(), "at least 2048 bits"),
+            (line("ssh-rsa", &[&[1, 0, 1], &modulus(2040)]), "at least 2048 bits"),
+            (line("ssh-rsa", &[&[1, 0, 1], &modulus(16_392)]), "more than 16384 bits"),
+            (line("ssh-rsa", &[&[1], &modulus(2048)]), "exponent"),
+            (line("ssh-rsa", &[&[], &modulus(2048)]), "exponent"),
+            (line("ssh-rsa", &[&[2], &modulus(2048)]), "exponent"),
+            (line("ssh-rsa", &[&[3], &[]]), "modulus"),
+            (line("ssh-rsa", &[&[3], &[0xff; 256]]), "modulus"),
+            (line("ssh-ed25519", &[&[7; 31]]), "cut off"),
+            (line("ssh-ed25519", &[&[7; 32], b"more"]), "more behind"),
+            (line("ecdsa-sha2-nistp256", &[b"nistp384", &point(32)]), "curve"),
+            (line("ecdsa-sha2-nistp256", &[b"nistp256", &point(48)]), "point"),
+            (line("ecdsa-sha2-nistp256", &[b"nistp256", &[2; 33]]), "point"),
+            (line("sk-ssh-ed25519@openssh.com", &[&[7; 32]]), "cut off"),
+            (format!("{ed} {}", "x".repeat(9000)), "8 KiB"),
+        ];
+        for (text, reason) in table {
+            match PublicKey::parse(&text) {
+                Err(Error::InvalidKey(told)) => assert!(told.contains(reason), "{text:.60}: {told}"),
+                other => panic!("{text:.60}: {other:?}"),
+            }
+        }
+        assert!(PublicKey::parse(&line("ssh-rsa", &[&[1, 0, 1], &modulus(2048)])).is_ok());
+    }
+
+    #[test]
+    fn long_comments_are_cut_between_characters() -> Result<()> {
+        let (text, _) = GOOD.first().copied().unwrap_or_default();
+        let key = PublicKey::parse(&format!("{text} {}", "ü".repeat(200)))?;
+        assert_eq!(key.comment().len(), 256);
+        assert!(key.clone().with_comment("x\ny").is_err());
+        assert_eq!(key.with_comment(" laptop ")?.comment(), "laptop");
+        Ok(())
+    }
+
+    #[test]
+    fn lengths_beyond_the_end_are_no_field() {
+        for bytes in [&[][..], &[0, 0, 0], &[0, 0, 0, 1], &[0xff; 8], &[0x7f, 0xff, 0xff, 0xff, 1]] {
+            let mut rest = bytes;
+            assert!(take_field(&mut rest).is_none(), "{bytes:?}");
+        }
+    }
+}

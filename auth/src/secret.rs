@@ -84,3 +84,42 @@ pub fn generate_password() -> Option<Secret> {
     }
     Some(Secret::new(password))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let secret = Secret::from("hunter2");
+        let printed = format!("{secret} {secret:?} {:?}", Some(&secret));
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn generated_passwords_are_long_readable_and_spread_evenly() {
+        let mut counts = [0_usize; 256];
+        for _ in 0..2000 {
+            let password = generate_password().map(|password| password.expose().to_owned()).unwrap_or_default();
+            assert_eq!(password.len(), 24);
+            assert!(password.bytes().all(|byte| ALPHABET.contains(&byte)), "{password}");
+            for byte in password.bytes() {
+                if let Some(count) = counts.get_mut(usize::from(byte)) {
+                    *count += 1;
+                }
+            }
+        }
+        // 857 each on average, 29 from it typically: nine times that is no accident.
+        for letter in ALPHABET {
+            let count = counts.get(usize::from(*letter)).copied().unwrap_or_default();
+            assert!((600..1120).contains(&count), "{} {count}", char::from(*letter));
+        }
+    }
+
+    #[test]
+    fn the_alphabet_has_no_look_alikes() {
+        assert!(!ALPHABET.iter().any(|letter| b"0O1Il".contains(letter)));
+        assert!(ALPHABET.windows(2).all(|pair| pair.first() < pair.last()), "in order, so none twice");
+    }
+}

@@ -50,7 +50,7 @@ pub struct ThrottleLimits {
 impl Default for ThrottleLimits {
     fn default() -> Self {
         Self {
-            window: Duration::from_secs(600),
+            window: Duration::from_mins(10),
             guesses_per_network: 10,
             guesses_per_name_and_network: 5,
             guesses_kept_for_known: 3,
@@ -370,3 +370,6 @@ fn evict<K: Copy + Eq + std::hash::Hash, V>(
     }
     quiet.iter().take(count).filter_map(|(_, key)| map.remove(key)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,115 @@
 //! Builds every room in order, opens the doors, and closes them again: the table of contents of a running server.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use landfall_auth::{Login, Throttle, ThrottleLimits, Users};
 use landfall_storage::{Durability, LocalStore};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config};
-use crate::delivery::{Delivery, Ledger, TemporaryNames};
-use crate::lifecycle::Lifecycle;
+use crate::config::{self, Config, Loaded, Origin};
+use crate::control::{Control, DataLock, Desk, Health, ListenerHealth};
+use crate::delivery::{Delivery, Ledger, Registry, TemporaryNames};
+use crate::lifecycle::{Lifecycle, Signals};
 use crate::listen::{self, Gate};
 use crate::tls::Tls;
-use crate::{ftp, hostkeys, people, sftp, tls};
+use crate::{ftp, hostkeys, http, people, private, sftp, tls};
 
 /// How often users changed by a command are looked for; their sessions end when they are disabled.
 const WATCH_USERS_EVERY: Duration = Duration::from_secs(1);
 /// How often suspended uploads that nobody resumes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
+
+/// How long sessions that were cut may take to suspend what they held.
+const CUT_SECONDS: u64 = 5;
+
+/// Serves until a signal ends it: the whole life of `landfall serve`. `again` loads the configuration for a reload, and
+/// `open` is told when all listeners accept.
+///
+/// # Errors
+/// What keeps the server from starting.
+pub async fn run<F>(
+    loaded: Loaded,
+    again: Box<Again>,
+    open: impl FnOnce(Arc<App>, Vec<(String, SocketAddr)>) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let signals = Signals::install().context("taking over the signals")?;
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+    let http_is_default = loaded.origin("http.listen") == Origin::Default;
+    let data_dir = loaded.config.data_dir.clone();
+    private::create_dir(&data_dir).with_context(|| format!("making the data directory {}", data_dir.display()))?;
+    let lock = DataLock::take(&data_dir)?;
+    let app = App::build(loaded.config, again).await?;
+    let bound = app.bind(http_is_default)?;
+    let control = Control::bind(&data_dir, &lock).context("opening the control socket")?;
+    let addresses = bound.iter().map(|bound| (bound.protocol.to_owned(), bound.address)).collect();
+    app.open(bound);
+    tokio::spawn(control.run(app.clone(), app.lifecycle.clone()));
+    open(app.clone(), addresses).await?;
+
+    let (patient, reloaded) = (app.clone(), app.clone());
+    let signals = signals.obey(
+        app.lifecycle.clone(),
+        move || Duration::from_secs(patient.config().limits.drain_seconds),
+        move || {
+            let app = reloaded.clone();
+            tokio::spawn(async move {
+                if let Err(error) = Desk::reload(&*app).await {
+                    tracing::error!(error, "reload failed");
+                }
+            });
+        },
+    );
+    let signals = tokio::spawn(signals);
+    app.drained().await;
+    signals.abort();
+    tracing::info!("stopped");
+    drop(lock);
+    Ok(())
+}
+
+impl Desk for App {
+    async fn health(&self) -> Health {
+        let listeners =
+            self.serving.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Serving::health).collect();
+        let database = match self.delivery.ledger().ping().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the database does not answer");
+                false
+            }
+        };
+        Health { listeners, database, draining: self.lifecycle.is_draining() }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let config = (self.again)()?;
+        App::reload(self, config).await.map_err(|error| format!("{error:#}"))
+    }
+
+    fn registry(&self) -> &Registry {
+        self.delivery.registry()
+    }
+}
+
+impl Serving {
+    fn health(&self) -> ListenerHealth {
+        let accepting = !self.task.is_finished();
+        ListenerHealth { protocol: self.protocol.to_owned(), addr: self.address, accepting }
+    }
+}
 
 /// The rooms of a running server.
 pub struct App {
@@ -39,6 +126,18 @@ pub struct App {
     ftp: Swap<ftp::Engine>,
     sftp: Swap<sftp::Engine>,
     host_key_fingerprints: Vec<String>,
+    serving: Mutex<Vec<Serving>>,
+    again: Box<Again>,
+}
+
+/// Loads the configuration once more, for a reload.
+pub type Again = dyn Fn() -> Result<Config, String> + Send + Sync;
+
+/// A listener that somebody accepts on.
+struct Serving {
+    protocol: &'static str,
+    address: SocketAddr,
+    task: JoinHandle<()>,
 }
 
 /// An engine that a reload replaces for connections to come; those that are there keep the one they began with.
@@ -66,7 +165,7 @@ impl<T> Swap<T> {
 
 /// A listening socket and what is spoken there.
 pub struct Bound {
-    /// `ftp`, `ftps` (implicit), `sftp`.
+    /// `ftp`, `ftps` (implicit), `sftp`, `http`.
     pub protocol: &'static str,
     /// Its address, with the real port.
     pub address: SocketAddr,
@@ -78,7 +177,7 @@ impl App {
     ///
     /// # Errors
     /// The first room that cannot be built, and why.
-    pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
+    pub async fn build(config: Config, again: Box<Again>) -> anyhow::Result<Arc<Self>> {
         let users = people::open(&config).await?;
         let homes = people::declare(&config, &users).await?;
         let store = open_store(&config)?;
@@ -124,6 +223,8 @@ impl App {
             ftp: Swap::new(ftp),
             sftp: Swap::new(sftp),
             host_key_fingerprints,
+            serving: Mutex::default(),
+            again,
             config: RwLock::new(Arc::new(config)),
         }))
     }
@@ -146,21 +247,29 @@ impl App {
         self.tls.as_ref().map(|tls| tls.fingerprint())
     }
 
-    /// Binds every listener of every protocol, or none.
+    /// Binds every listener of every protocol, or none. One for HTTP that nobody asked for may be missing.
     ///
     /// # Errors
     /// The address that cannot be had, and why.
-    pub fn bind(&self) -> anyhow::Result<Vec<Bound>> {
+    pub fn bind(&self, http_is_default: bool) -> anyhow::Result<Vec<Bound>> {
         let config = self.config();
         let mut bound = Vec::new();
         let wanted = [
             ("ftp", &config.ftp.listen),
             ("ftps", &config.ftp.implicit_listen),
             ("sftp", &config.sftp.listen),
+            ("http", &config.http.listen),
         ];
         for (protocol, addresses) in wanted {
             for address in addresses {
-                let listener = listen::bind(*address).with_context(|| cannot_listen(protocol, *address))?;
+                let listener = match listen::bind(*address).with_context(|| cannot_listen(protocol, *address)) {
+                    Ok(listener) => listener,
+                    Err(error) if protocol == "http" && http_is_default => {
+                        tracing::warn!("{error:#}; going on without HTTP");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 bound.push(Bound { protocol, address: listener.local_addr()?, listener });
             }
         }
@@ -169,22 +278,13 @@ impl App {
 
     /// Begins to accept on bound listeners, and starts what runs beside them.
     pub fn open(self: &Arc<Self>, bound: Vec<Bound>) {
+        let mut serving = Vec::new();
         for Bound { protocol, address, listener } in bound {
             tracing::info!(protocol, %address, "listening");
-            let (gate, lifecycle, tasks) = (self.gate.clone(), self.lifecycle.clone(), self.tasks.clone());
-            match protocol {
-                "sftp" => {
-                    let engine = self.sftp.clone();
-                    tokio::spawn(listen::run(listener, gate, lifecycle, tasks, move |connection| engine.now().serve(connection)));
-                }
-                _ => {
-                    let (engine, implicit) = (self.ftp.clone(), protocol == "ftps");
-                    tokio::spawn(listen::run(listener, gate, lifecycle, tasks, move |connection| {
-                        engine.now().serve(connection, implicit)
-                    }));
-                }
-            }
+            let task = self.accept(protocol, listener);
+            serving.push(Serving { protocol, address, task });
         }
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = serving;
         tokio::spawn(self.clone().watch_users());
         tokio::spawn(self.clone().sweep());
         if let Some(tls) = &self.tls {
@@ -192,16 +292,30 @@ impl App {
         }
     }
 
-    /// Waits for the drain to begin and to end: sessions without a transfer go at once, transfers have
-    /// `limits.drain_seconds`, then everything is cut.
+    fn accept(self: &Arc<Self>, protocol: &str, listener: TcpListener) -> JoinHandle<()> {
+        let (gate, lifecycle, tasks) = (self.gate.clone(), self.lifecycle.clone(), self.tasks.clone());
+        match protocol {
+            "http" => tokio::spawn(http::run(listener, self.clone(), lifecycle)),
+            "sftp" => {
+                let engine = self.sftp.clone();
+                let serve = move |connection| engine.now().serve(connection);
+                tokio::spawn(listen::run(listener, gate, lifecycle, tasks, serve))
+            }
+            _ => {
+                let (engine, implicit) = (self.ftp.clone(), protocol == "ftps");
+                let serve = move |connection| engine.now().serve(connection, implicit);
+                tokio::spawn(listen::run(listener, gate, lifecycle, tasks, serve))
+            }
+        }
+    }
+
+    /// Waits for the drain to begin and to end: sessions without a transfer go at once, transfers may end until the
+    /// signals' patience does; then everything is cut.
     pub async fn drained(&self) {
         self.lifecycle.draining().await;
         self.tasks.close();
-        let patience = Duration::from_secs(self.config().limits.drain_seconds);
-        tracing::info!(sessions = self.delivery.registry().count(), seconds = patience.as_secs(), "draining");
         let in_time = tokio::select! {
             () = self.tasks.wait() => true,
-            () = tokio::time::sleep(patience) => false,
             () = self.lifecycle.cut() => false,
         };
         if !in_time {
@@ -210,7 +324,7 @@ impl App {
         self.delivery.registry().end_all();
         self.lifecycle.stop();
         // Uploads that are cut have to be suspended and noted before the process goes.
-        if tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(CUT_SECONDS), self.tasks.wait()).await.is_err() {
             tracing::warn!("some sessions did not end; what they held is suspended at the next start");
         }
         self.delivery.ledger().flush().await;

@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use landfall_auth::{
-    Cost, Database, DeclaredUser, Error, Group, Hasher, Secret, Sync, Users, WorkLimits, add_keys, key_owner, parse_users,
+    Cost, Database, DeclaredUser, Error, Group, Hasher, Secret, Sync, Users, WorkLimits, add_keys, key_owner,
+    parse_users,
 };
 
 use crate::config::{self, Config};

@@ -59,7 +59,8 @@ impl Run {
     #[must_use]
     pub fn with_input(command: &mut Command, input: &[u8]) -> Self {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs what is needed"));
+        let mut child =
+            spawned.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs what is needed"));
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
         // A child that does not read is free to close its stdin.
         drop(stdin.write_all(input));
@@ -130,7 +131,10 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Connects from a given address of this machine: any of 127.0.0.0/8 will do as a stranger's.
-pub(crate) fn connect_from(source: IpAddr, peer: SocketAddr) -> std::io::Result<TcpStream> {
+///
+/// # Errors
+/// What the system says.
+pub fn connect_from(source: IpAddr, peer: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(peer), socket2::Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect(&peer.into())?;

@@ -25,7 +25,7 @@ mod sftp;
 mod tls;
 mod watcher;
 
-pub use command::{Outcome, Run, tool, wait_until};
+pub use command::{Outcome, Run, connect_from, tool, wait_until};
 pub use ftp::{Data, Ftp, Reply};
 pub use ledger::Row;
 pub use peer::Peer;

@@ -26,8 +26,8 @@ pub fn photographs() -> Vec<Photograph> {
     let load = |line: &str| {
         let (digest, name) = line.split_once("  ").expect("digest, two spaces, name");
         let path = folder.join(name);
-        let bytes =
-            std::fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}; `tests/run fetch` gets the photographs"));
+        let bytes = std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("{name}: {error}; `tests/run fetch` gets the photographs"));
         assert_eq!(sha256(&bytes), digest, "{name} is not the photograph it was");
         Photograph { name: name.to_owned(), path, bytes, sha256: digest.to_owned() }
     };

@@ -363,8 +363,10 @@ fn binary() -> &'static Path {
         let test = std::env::current_exe().expect("a test is a program");
         let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/it");
         let binary = profile.join("landfall");
-        let built = modified(&binary).unwrap_or_else(|| panic!("{} is missing: cargo build -p landfall", binary.display()));
-        let newest = ["storage/src", "auth/src", "server/src"].iter().filter_map(|room| newest(&repository().join(room)));
+        let built =
+            modified(&binary).unwrap_or_else(|| panic!("{} is missing: cargo build -p landfall", binary.display()));
+        let newest =
+            ["storage/src", "auth/src", "server/src"].iter().filter_map(|room| newest(&repository().join(room)));
         let newest = newest.max().expect("there are sources");
         assert!(newest <= built, "{} is older than its sources: cargo build -p landfall", binary.display());
         binary
@@ -377,5 +379,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 fn newest(directory: &Path) -> Option<SystemTime> {
     let entries = std::fs::read_dir(directory).ok()?.flatten();
-    entries.filter_map(|entry| if entry.path().is_dir() { newest(&entry.path()) } else { modified(&entry.path()) }).max()
+    entries
+        .filter_map(|entry| if entry.path().is_dir() { newest(&entry.path()) } else { modified(&entry.path()) })
+        .max()
 }

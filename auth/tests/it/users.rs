@@ -26,7 +26,7 @@ async fn all_fields_come_back() -> Outcome {
             keys: vec![KEY.into(), OTHER_KEY.into()],
             grant: grant.clone(),
             groups: vec!["shops".into()],
-            expires: Some(today() + Duration::from_secs(60)),
+            expires: Some(today() + Duration::from_mins(1)),
             disabled: true,
             ..named("acme")
         })
@@ -34,7 +34,7 @@ async fn all_fields_come_back() -> Outcome {
     assert_eq!(added, world.users.get("acme").await?);
     assert_eq!(added, world.users.list().await?.remove(0));
     assert_eq!((added.home.as_str(), added.email.as_deref()), ("/in/acme", Some("ann@acme.example")));
-    assert_eq!((added.disabled, added.expires), (true, Some(today() + Duration::from_secs(60))));
+    assert_eq!((added.disabled, added.expires), (true, Some(today() + Duration::from_mins(1))));
     assert_eq!((added.groups.join(","), added.has_password, added.key_count), ("shops".to_owned(), true, 2));
     assert_eq!(added.grant, grant);
     Ok(())

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
 use landfall_auth::Database;
+use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};

@@ -157,8 +157,7 @@ impl Session {
     /// Two forms are in use: `time path`, and `path atime mtime ctime UTC`.
     async fn utime(&mut self, argument: &[u8]) -> Answer {
         let parsed = split_time(argument).or_else(|| split_utime(argument));
-        let (modified, name) =
-            parsed.ok_or_else(|| Reply::new(501, "SITE UTIME takes YYYYMMDDhhmmss and a path"))?;
+        let (modified, name) = parsed.ok_or_else(|| Reply::new(501, "SITE UTIME takes YYYYMMDDhhmmss and a path"))?;
         let path = self.path(name)?;
         self.files()?.set_modified(&path, modified).await?;
         Ok(Reply::new(200, format!("Modify={}", time::format(modified))))

@@ -180,11 +180,7 @@ impl Session {
             Err(refusal) if matches!(refusal.reason, Reason::WrongKind | Reason::NotFound) => {
                 // A file, perhaps one's own that is suspended.
                 let entry = Entry { name: last_of(&path), stat: files.stat(&path).await? };
-                Ok(Found {
-                    entries: Box::new(std::iter::once(Ok(entry))),
-                    glob: None,
-                    prefix: parent_said.to_owned(),
-                })
+                Ok(Found { entries: Box::new(std::iter::once(Ok(entry))), glob: None, prefix: parent_said.to_owned() })
             }
             Err(refusal) => Err(refusal.into()),
         }

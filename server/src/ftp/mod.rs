@@ -63,11 +63,11 @@ pub struct Engine {
     pub tls: Option<Arc<Tls>>,
     /// Drain and stop.
     pub lifecycle: Lifecycle,
-    /// What sessions share beyond that; empty at first.
+    /// The engine's own; `Arc::<Shared>::default()`.
     pub shared: Arc<Shared>,
 }
 
-/// What sessions share beyond what the engine is given; it outlives a reload.
+/// What sessions share beyond what the engine is given.
 #[derive(Default)]
 pub struct Shared {
     buffers: buffers::Pool,

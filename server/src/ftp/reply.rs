@@ -93,11 +93,7 @@ impl From<landfall_storage::PathError> for Reply {
 #[must_use]
 pub fn code_of(reason: Reason) -> u16 {
     match reason {
-        Reason::NotFound
-        | Reason::AlreadyExists
-        | Reason::WrongKind
-        | Reason::NotEmpty
-        | Reason::Permission => 550,
+        Reason::NotFound | Reason::AlreadyExists | Reason::WrongKind | Reason::NotEmpty | Reason::Permission => 550,
         Reason::BadName | Reason::Rule => 553,
         Reason::BadOffset => 554,
         Reason::Quota => 552,

@@ -125,7 +125,8 @@ impl Session {
     }
 
     pub(super) fn site_help() -> Reply {
-        let lines = vec!["CHMOD <mode> <path>".to_owned(), "UTIME <YYYYMMDDhhmmss> <path>".to_owned(), "HELP".to_owned()];
+        let lines =
+            vec!["CHMOD <mode> <path>".to_owned(), "UTIME <YYYYMMDDhhmmss> <path>".to_owned(), "HELP".to_owned()];
         debug_assert!(TABLE.iter().any(|spec| spec.verb == Verb::Site));
         Reply::lines(214, "SITE commands:", lines, "End")
     }

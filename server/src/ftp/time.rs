@@ -36,15 +36,7 @@ pub fn parse(text: &str) -> Option<SystemTime> {
 #[must_use]
 pub fn format(time: SystemTime) -> String {
     let t = civil(time);
-    format!(
-        "{:04}{:02}{:02}{:02}{:02}{:02}",
-        t.year(),
-        u8::from(t.month()),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second()
-    )
+    format!("{:04}{:02}{:02}{:02}{:02}{:02}", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second())
 }
 
 /// The date column of a listing: `Jan  2 15:04`, or `Jan  2  2006` when half a year away from `now` or more.

@@ -10,6 +10,7 @@ use landfall_storage::Begin;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::Engine;
 use super::command::{Command, Verb};
 use super::control::Pending;
 use super::course::{Course, StopOnDrop};
@@ -20,7 +21,6 @@ use super::passive::{self, Way};
 use super::reply::Reply;
 use super::session::{End, Session};
 use super::upload::{self, Incoming, Question, Suspension};
-use super::Engine;
 use crate::delivery::Receipt;
 
 /// How long one command that has arrived may take to be read, before a landing is decided without it.
@@ -50,9 +50,10 @@ pub(super) struct Place(Arc<Engine>);
 impl Place {
     fn take(engine: &Arc<Engine>) -> Option<Self> {
         let most = engine.limits.transfers;
-        let taken = engine.shared.transfers.fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
-            (running < most).then_some(running + 1)
-        });
+        let taken = engine
+            .shared
+            .transfers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| (running < most).then_some(running + 1));
         taken.is_ok().then(|| Self(engine.clone()))
     }
 }
@@ -91,7 +92,10 @@ impl Session {
             self.offset_fits(offset)?;
             let file = files.download(&path).await?;
             if offset > file.size() {
-                return Err(Reply::new(554, format!("offset {offset} is beyond the {} bytes of the file", file.size())));
+                return Err(Reply::new(
+                    554,
+                    format!("offset {offset} is beyond the {} bytes of the file", file.size()),
+                ));
             }
             let opening = Reply::new(150, format!("{} bytes come", file.size() - offset));
             let activity = files.activity().clone();
@@ -456,10 +460,9 @@ fn suspended(held: u64, why: Suspension) -> Reply {
     };
     match held {
         0 => Reply::new(code, sentence),
-        held => Reply::new(
-            code,
-            format!("{sentence}; upload suspended at {held} bytes, resume with REST {held} and STOR"),
-        ),
+        held => {
+            Reply::new(code, format!("{sentence}; upload suspended at {held} bytes, resume with REST {held} and STOR"))
+        }
     }
 }
 

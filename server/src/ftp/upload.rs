@@ -100,7 +100,11 @@ impl Incoming {
                 None => bytes,
                 Some(converter) => {
                     converted.clear();
-                    if read == 0 { converter.finish(&mut converted) } else { converter.push(bytes, &mut converted) }
+                    if read == 0 {
+                        converter.finish(&mut converted)
+                    } else {
+                        converter.push(bytes, &mut converted)
+                    }
                     &converted
                 }
             };
