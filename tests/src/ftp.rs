@@ -110,14 +110,20 @@ impl Ftp {
         Self::over(connect_from(source, peer).expect("the server listens"), peer)
     }
 
-    /// Connects to an implicit listener: TLS first, then the greeting. Data connections are protected.
+    /// Connects, and reads the greeting; `None` where nobody listens.
+    #[must_use]
+    pub fn try_connect(peer: SocketAddr) -> Option<Self> {
+        Some(Self::over(TcpStream::connect(peer).ok()?, peer))
+    }
+
+    /// Connects to an implicit listener: TLS first, then the greeting. Data goes in clear until [`Ftp::protect`]
+    /// (RFC 4217, 10).
     #[track_caller]
     #[must_use]
     pub fn connect_implicit(peer: SocketAddr) -> Self {
         let mut client = Self::bare(TcpStream::connect(peer).expect("the server listens"), peer);
         client.upgrade();
         client.greeting = client.reply();
-        client.protected = true;
         client
     }
 
@@ -140,6 +146,13 @@ impl Ftp {
         };
         client.patience(Duration::from_secs(30));
         client
+    }
+
+    /// The certificate that the server showed, in DER.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let Stream::Tls(stream) = &self.stream else { return None };
+        Some(stream.conn.peer_certificates()?.first()?.to_vec())
     }
 
     /// How long to wait for a reply or a byte.

@@ -220,7 +220,7 @@ impl Server {
     #[track_caller]
     #[must_use]
     pub fn ledger(&self) -> Vec<Row> {
-        ledger::rows(&self.cli(&["uploads", "--json"]).ok().stdout)
+        ledger::rows(&self.cli(&["uploads", "--json", "--limit", "10000"]).ok().stdout)
     }
 
     /// The ledger's rows of landed uploads.
@@ -352,7 +352,7 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let fields = value.get("fields").unwrap_or(&value);
     let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
     (text("message")? == "listening").then_some(())?;
-    Some((text("protocol")?.to_owned(), text("addr")?.parse().ok()?))
+    Some((text("protocol")?.to_owned(), text("address")?.parse().ok()?))
 }
 
 /// The binary beside this test, which must be as new as the sources.
