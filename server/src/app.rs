@@ -203,6 +203,7 @@ impl App {
             delivery: delivery.clone(),
             tls: tls.clone(),
             lifecycle: lifecycle.clone(),
+            shared: Arc::default(),
         };
         let sftp = sftp::Engine {
             config: config.sftp.clone(),

@@ -1,0 +1,275 @@
+//! The pump of one channel: packets in, requests out to the queues, and the end of it all. Generic over where bytes come
+//! from and go to, so that tests and fuzzers can drive it without SSH.
+//!
+//! It never waits for anything that needs the peer to read: the only wait between two packets is the one for room for a
+//! WRITE's payload, and that comes back from the storage alone.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::Connection;
+use super::extensions;
+use super::names::{Names, Table, Waiting, stopping};
+use super::outbox::{Outbox, Sink};
+use super::packets::{self, Fault, Framer, Packet, Payload, Reader};
+use super::queue::{Chunk, Kind, Op, REQUEST_BYTES};
+use super::requests::{self, Held, INIT, Named, Request};
+use super::status;
+use crate::delivery::{Reason, Refusal};
+
+/// What comes next on a channel.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A piece of the stream.
+    Data(Bytes),
+    /// The client sends no more, but still reads.
+    End,
+}
+
+/// Where the bytes come from: an SSH channel, or a test. `None` when the channel is gone.
+pub(super) trait Source: Send {
+    /// The next piece.
+    fn next(&mut self) -> impl Future<Output = Option<Input>> + Send;
+}
+
+/// How the stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The client said so, and waits for what is left.
+    Polite,
+    /// Nobody is there any more.
+    Gone,
+    /// The stream made no sense.
+    Fault(Fault),
+}
+
+struct Pump {
+    connection: Arc<Connection>,
+    outbox: Arc<Outbox>,
+    table: Arc<Table>,
+    names: mpsc::UnboundedSender<Waiting>,
+    /// CLOSEs of uploads that no request about a name waits for yet.
+    closing: Vec<oneshot::Receiver<()>>,
+    ready: bool,
+}
+
+/// Serves one channel to its end: what was asked before it is done, what was not closed is suspended.
+pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connection>, mut source: I, sink: O) {
+    let outbox = Outbox::new(Arc::clone(&connection));
+    let table = Arc::<Table>::default();
+    let (names, requests) = mpsc::unbounded_channel();
+    let writer = Arc::clone(&outbox);
+    let writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
+    let worker = connection.tasks.spawn(Names::new(Arc::clone(&outbox), Arc::clone(&table)).run(requests));
+    let pump = Pump { connection, outbox, table, names, closing: Vec::new(), ready: false };
+    pump.run(&mut source, worker).await;
+    // The writer ends on its own: the outbox is closed.
+    let _ = writer.await;
+}
+
+impl Pump {
+    async fn run<I: Source>(mut self, source: &mut I, worker: tokio::task::JoinHandle<()>) {
+        let end = self.read(source).await;
+        match &end {
+            End::Polite => {}
+            End::Gone => self.outbox.gone.cancel(),
+            End::Fault(fault) => {
+                tracing::warn!(
+                    user = %self.connection.session.user().name, peer = %self.connection.session.peer(), %fault,
+                    "SFTP channel ended"
+                );
+            }
+        }
+        let Self { connection, outbox, table, names, .. } = self;
+        abandon(&outbox, &table);
+        drop(names);
+        let rest = async {
+            // Requests about names that came before the end are done; files that they open are not kept.
+            let _ = worker.await;
+            abandon(&outbox, &table);
+            outbox.settle().await;
+        };
+        tokio::select! {
+            () = rest => {}
+            // A client that waits politely may still go away.
+            () = watch(source, &outbox), if end == End::Polite => {}
+        }
+        if outbox.gone.is_cancelled() && !connection.halted.is_cancelled() {
+            outbox.settle().await;
+        }
+        outbox.close();
+    }
+
+    /// Reads requests until there are no more.
+    async fn read<I: Source>(&mut self, source: &mut I) -> End {
+        let mut framer = Framer::default();
+        loop {
+            let input = tokio::select! {
+                input = source.next() => input,
+                () = self.connection.halted.cancelled() => return End::Gone,
+            };
+            self.connection.progress();
+            match input {
+                Some(Input::Data(bytes)) => framer.push(bytes),
+                Some(Input::End) => return End::Polite,
+                None => return End::Gone,
+            }
+            loop {
+                match framer.next_packet() {
+                    Ok(Some(packet)) => match self.take(packet).await {
+                        Ok(true) => {}
+                        Ok(false) => return End::Gone,
+                        Err(fault) => return End::Fault(fault),
+                    },
+                    Ok(None) => break,
+                    Err(fault) => return End::Fault(fault),
+                }
+            }
+        }
+    }
+
+    /// Takes one packet on; false when the connection is halted.
+    async fn take(&mut self, packet: Packet) -> Result<bool, Fault> {
+        match packet {
+            Packet::Write { id, handle, offset, data } if self.ready => Ok(self.write(id, &handle, offset, data).await),
+            Packet::Write { .. } => Err(Fault::Init),
+            Packet::Other { kind, body } => self.request(kind, body).map(|()| true),
+        }
+    }
+
+    async fn write(&mut self, id: u32, handle: &[u8], offset: u64, data: Payload) -> bool {
+        let lane = self.table.lock().find(handle).filter(|lane| lane.kind == Kind::Receiving).cloned();
+        self.outbox.expect();
+        let Some(lane) = lane else {
+            self.refuse(id, &status::bad_handle());
+            return true;
+        };
+        let bytes = data.iter().map(Bytes::len).sum();
+        let Some(room) = self.connection.write_room(bytes).await else { return false };
+        lane.push(Op::Write(Box::new(Chunk { id, offset, data, bytes, _room: room })));
+        true
+    }
+
+    fn request(&mut self, kind: u8, body: Bytes) -> Result<(), Fault> {
+        let body_bytes = body.len();
+        let mut reader = Reader::new(body);
+        // INIT carries a version where other requests carry their id.
+        let id = reader.u32()?;
+        if kind == INIT || !self.ready {
+            return self.init(kind, id);
+        }
+        self.outbox.expect();
+        let Some(row) = requests::row(kind) else {
+            self.refuse(id, &Refusal::new(Reason::Unsupported, "that request is not known here"));
+            return Ok(());
+        };
+        let request = (row.parse)(&mut reader)?;
+        tracing::trace!(id, request = row.name, "SFTP request");
+        let changes = row.writes || matches!(request, Request::Named(Named::Rename { .. } | Named::SetStat { .. }));
+        if changes && self.connection.lifecycle.is_draining() {
+            self.refuse(id, &stopping());
+            return Ok(());
+        }
+        match request {
+            Request::Named(what) => self.name(id, what, body_bytes),
+            Request::Held { handle, what } => self.held(id, &handle, &what),
+            Request::Limits => {
+                let mut out = BytesMut::new();
+                extensions::limits_reply(&mut out, id);
+                self.outbox.answer(out.freeze(), 1);
+                Ok(())
+            }
+            Request::Refused(sentence) => {
+                self.refuse(id, &Refusal::new(Reason::Unsupported, sentence));
+                Ok(())
+            }
+        }
+    }
+
+    /// The handshake: INIT first, and once.
+    fn init(&mut self, kind: u8, version: u32) -> Result<(), Fault> {
+        if kind != INIT || self.ready {
+            return Err(Fault::Init);
+        }
+        if version < 3 {
+            return Err(Fault::Version(version));
+        }
+        self.ready = true;
+        let mut out = BytesMut::new();
+        packets::version(&mut out, extensions::announced());
+        self.outbox.answer(out.freeze(), 0);
+        Ok(())
+    }
+
+    fn name(&mut self, id: u32, what: Named, body_bytes: usize) -> Result<(), Fault> {
+        let backlog_bytes = REQUEST_BYTES + body_bytes;
+        if !self.connection.queue(backlog_bytes) {
+            return Err(Fault::Flood);
+        }
+        let closing = std::mem::take(&mut self.closing);
+        // The worker lives as long as this sender.
+        let _ = self.names.send(Waiting { id, what, closing, backlog_bytes });
+        Ok(())
+    }
+
+    fn held(&mut self, id: u32, handle: &[u8], what: &Held) -> Result<(), Fault> {
+        let lane = match what {
+            Held::Close => self.table.lock().remove(handle),
+            _ => self.table.lock().find(handle).cloned(),
+        };
+        let Some(lane) = lane else {
+            self.refuse(id, &status::bad_handle());
+            return Ok(());
+        };
+        let op = match *what {
+            Held::Close if lane.kind == Kind::Receiving => {
+                let (done, closing) = oneshot::channel();
+                self.closing.retain_mut(|closing| closing.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+                self.closing.push(closing);
+                Op::Close { id, done: Some(done) }
+            }
+            Held::Close => Op::Close { id, done: None },
+            Held::Read { offset, wanted_bytes } => Op::Read { id, wanted_bytes, offset },
+            Held::Stat if lane.kind == Kind::Listed => {
+                return self.name(id, Named::Stat { path: Ok(lane.path.clone()) }, 0);
+            }
+            Held::Stat => Op::Stat { id },
+            Held::SetStat { attributes } if lane.kind != Kind::Receiving => {
+                return self.name(id, Named::SetStat { path: Ok(lane.path.clone()), attributes }, 0);
+            }
+            Held::SetStat { attributes } => Op::SetStat { id, attributes: Box::new(attributes) },
+            Held::ReadDir => Op::ReadDir { id },
+            Held::Sync => Op::Sync { id },
+        };
+        if !self.connection.queue(REQUEST_BYTES) {
+            return Err(Fault::Flood);
+        }
+        lane.push(op);
+        Ok(())
+    }
+
+    fn refuse(&self, id: u32, refusal: &Refusal) {
+        let mut out = BytesMut::new();
+        packets::status(&mut out, id, status::code(refusal.reason), &refusal.sentence);
+        self.outbox.answer(out.freeze(), 1);
+    }
+}
+
+/// Suspends what is open.
+fn abandon(outbox: &Outbox, table: &Table) {
+    let lanes: Vec<_> = table.lock().drain().collect();
+    for lane in lanes {
+        outbox.expect();
+        lane.push(Op::Abandon);
+    }
+}
+
+/// Resolves when the channel is gone.
+async fn watch<I: Source>(source: &mut I, outbox: &Outbox) {
+    // Data behind the end is nobody's.
+    while source.next().await.is_some() {}
+    outbox.gone.cancel();
+}
