@@ -23,7 +23,7 @@ impl Stage {
         let server = Server::start();
         // A second supplier who shares the folder: sees what landed there, and never what is suspended.
         let other = ["user", "add", "neighbour", "--password-stdin", "--home", "/acme"];
-        drop(server.cli_with(&other, "secret-of-neighbour").ok());
+        server.cli_with(&other, "secret-of-neighbour").ok();
         let stage = Self { server, home: TempDir::new().unwrap(), bytes: pattern(LENGTH) };
         std::fs::write(stage.home.path().join(NAME), &stage.bytes).unwrap();
         stage
@@ -62,7 +62,7 @@ impl Stage {
         assert!(!self.path().exists(), "it was published");
         assert!(self.server.landed().is_empty());
 
-        drop(Run::with_input(resume, input.replace("put ", "reput ").as_bytes()).outcome().ok());
+        Run::with_input(resume, input.replace("put ", "reput ").as_bytes()).outcome().ok();
         assert!(std::fs::read(self.path()).unwrap() == self.bytes, "other bytes landed than were meant");
         watcher.rounds(1);
         let whole = (PathBuf::from("acme").join(NAME), LENGTH as u64, sha256(&self.bytes));

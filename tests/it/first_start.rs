@@ -1,10 +1,14 @@
 //! The first start without any configuration: it serves, and what it prints can be pasted.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use landfall_tests::{Run, Server, photographs, wait_until};
 use tempfile::TempDir;
+
+/// The file that the printed lines send.
+const PHOTOGRAPH: &str = "photo.jpg";
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -28,20 +32,19 @@ fn what_the_first_start_prints_can_be_pasted() {
     serve.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
     let _server = Killed(serve.spawn().unwrap());
 
-    let lines = wait_until("the lines to paste", || {
+    let text = wait_until("the lines to paste", || {
         let text = std::fs::read_to_string(&printed).unwrap();
-        let find = |program: &str| {
-            text.lines()
-                .map(|line| line.trim().trim_start_matches("$ "))
-                .find(|line| line.starts_with(&format!("{program} ")))
-                .map(str::to_owned)
-        };
-        Some([find("curl")?, find("lftp")?, find("sftp")?])
+        text.contains("landfall user add").then_some(text)
     });
-    let text = std::fs::read_to_string(&printed).unwrap();
     let password = password(&text);
-    for line in &lines {
-        paste(line, &password, place.path());
+    std::fs::write(place.path().join(PHOTOGRAPH), &photographs()[0].bytes).unwrap();
+    for program in ["curl", "lftp", "sftp"] {
+        let lines: Vec<_> =
+            text.lines().map(str::trim).filter(|line| line.starts_with(&format!("{program} "))).collect();
+        assert!(!lines.is_empty(), "no line for {program}:\n{text}");
+        for line in lines {
+            paste(line, &password, place.path());
+        }
     }
     let files = place.path().join("landfall-data/files");
     let mut landed = Vec::new();
@@ -56,28 +59,23 @@ fn what_the_first_start_prints_can_be_pasted() {
 
 /// The password that was printed once.
 fn password(text: &str) -> String {
-    let line = text.lines().find(|line| line.to_lowercase().contains("password")).expect("a password");
-    line.split_whitespace().last().unwrap().trim_matches(['"', '\'', ',']).to_owned()
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let found = words.into_iter().find_map(|words| (words.len() == 2 && words[0] == "password").then(|| words[1]));
+    found.expect("a line with the password").to_owned()
 }
 
 /// Runs a line in a shell, in a folder with the file that it names.
-fn paste(line: &str, password: &str, place: &std::path::Path) {
-    for word in line.split([' ', '"', '\'', ';', '@']).filter(|word| word.ends_with(".jpg") && !word.contains('/')) {
-        std::fs::write(place.join(word), &photographs()[0].bytes).unwrap();
+fn paste(line: &str, password: &str, place: &Path) {
+    let mut command = Command::new("sh");
+    if line.starts_with("sftp ") {
+        command = Command::new("sshpass");
+        command.args(["-p", password, "sh"]);
     }
-    let mut command = if line.starts_with("sftp ") {
-        let mut command = Command::new("sshpass");
-        command.args(["-p", password, "sh", "-c"]);
-        // Nobody is there to say yes to a new host key.
-        command.arg(line.replacen("sftp ", "sftp -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null ", 1));
-        command
-    } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", line]);
-        command
-    };
-    command.current_dir(place).env("HOME", place);
-    drop(Run::with_input(&mut command, b"put photo.jpg\nbye\n").outcome().ok());
+    // Nobody is there to say yes to a new host key.
+    let careless = "sftp -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null ";
+    command.args(["-c", &line.replacen("sftp ", careless, 1)]).current_dir(place).env("HOME", place);
+    let outcome = Run::with_input(&mut command, format!("put {PHOTOGRAPH}\nbye\n").as_bytes()).outcome();
+    assert!(outcome.status.success(), "{line}\n{}", outcome.text());
 }
 
 struct Killed(std::process::Child);

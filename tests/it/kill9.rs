@@ -20,6 +20,9 @@ struct Entry {
 
 type Journal = Arc<Mutex<BTreeMap<String, Entry>>>;
 
+/// Sends a file under a name; true when the server said that it landed.
+type Send = Box<dyn FnMut(&str, &[u8]) -> bool>;
+
 #[derive(Clone, Copy)]
 enum Way {
     Ftp,
@@ -49,10 +52,7 @@ impl Client {
 
     /// Uploads until the server is gone: a few names each, over and over, each time another content.
     fn run(&self, server: &Addresses, round: usize) {
-        let mut send = match self.connect(server) {
-            Some(send) => send,
-            None => return,
-        };
+        let Some(mut send) = self.connect(server) else { return };
         for turn in 0.. {
             if self.stop.load(Ordering::Relaxed) {
                 return;
@@ -68,7 +68,7 @@ impl Client {
         }
     }
 
-    fn connect(&self, server: &Addresses) -> Option<Box<dyn FnMut(&str, &[u8]) -> bool>> {
+    fn connect(&self, server: &Addresses) -> Option<Send> {
         if let Way::Sftp = self.way {
             let mut stranger = Stranger::connect(server.sftp).ok()?;
             let sftp = stranger.password("acme", PASSWORD).then(|| stranger.sftp())?;

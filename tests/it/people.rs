@@ -26,7 +26,7 @@ fn a_new_password_counts_from_the_next_login() {
     let server = Server::start();
     let mut before = Ftp::connect(server.address("ftp"));
     before.login("acme", "secret-of-acme").expect(230);
-    drop(server.cli_with(&["user", "passwd", "acme", "--password-stdin"], "another-secret").ok());
+    server.cli_with(&["user", "passwd", "acme", "--password-stdin"], "another-secret").ok();
     assert_eq!(login(&server, "secret-of-acme"), 530);
     assert_eq!(login(&server, "another-secret"), 230);
     assert!(sftp_login(&server, "another-secret"));
@@ -36,7 +36,7 @@ fn a_new_password_counts_from_the_next_login() {
 #[test]
 fn a_changed_right_counts_from_the_next_login() {
     let server = Server::start();
-    drop(server.cli(&["user", "set", "acme", "--max-file-bytes", "1000"]).ok());
+    server.cli(&["user", "set", "acme", "--max-file-bytes", "1000"]).ok();
     let mut ftp = Ftp::connect(server.address("ftp"));
     ftp.login("acme", "secret-of-acme").expect(230);
     assert!(ftp.upload("STOR large.jpg", &pattern(2_000)).code >= 500);
@@ -50,14 +50,14 @@ fn a_disabled_user_is_out_and_stays_out_until_enabled() {
     let mut ftp = Ftp::connect(server.address("ftp"));
     ftp.login("acme", "secret-of-acme").expect(230);
     let sftp = Sftp::connect(server.address("sftp"), "acme", "secret-of-acme");
-    drop(server.cli(&["user", "disable", "acme"]).ok());
+    server.cli(&["user", "disable", "acme"]).ok();
     // The session ends by itself: 421 or the end of the connection, without anything being sent.
     let reply = ftp.reply();
     assert!(matches!(reply.code, 0 | 421), "{}", reply.text);
     wait_until("the SFTP session to end", || (!sftp.is_open()).then_some(()));
     assert_eq!(login(&server, "secret-of-acme"), 530);
     assert!(!sftp_login(&server, "secret-of-acme"));
-    drop(server.cli(&["user", "enable", "acme"]).ok());
+    server.cli(&["user", "enable", "acme"]).ok();
     assert_eq!(login(&server, "secret-of-acme"), 230);
 }
 
@@ -68,7 +68,7 @@ fn a_disabled_users_upload_is_suspended() {
     ftp.login("acme", "secret-of-acme").expect(230);
     let mut data = ftp.begin("STOR a.jpg");
     data.write(&pattern(500_000));
-    drop(server.cli(&["user", "disable", "acme"]).ok());
+    server.cli(&["user", "disable", "acme"]).ok();
     wait_until("the upload to be suspended", || {
         server.ledger().iter().any(|row| row.status == "suspended").then_some(())
     });
@@ -83,7 +83,7 @@ fn a_removed_key_opens_nothing() {
     let listed = server.cli(&["key", "list", "acme"]).ok().stdout;
     let fingerprint =
         listed.split_whitespace().find(|word| word.starts_with("SHA256:")).expect("a fingerprint").to_owned();
-    drop(server.cli(&["key", "remove", "acme", &fingerprint]).ok());
+    server.cli(&["key", "remove", "acme", &fingerprint]).ok();
     assert!(!Stranger::connect(server.address("sftp")).unwrap().key("acme", &key));
 }
 
@@ -98,7 +98,7 @@ fn sessions_are_listed_and_can_be_ended() {
     assert_eq!(sessions.len(), 2, "{listed}");
     for session in &sessions {
         assert_eq!(session["user"], "acme");
-        drop(server.cli(&["sessions", "kick", &session["id"].to_string()]).ok());
+        server.cli(&["sessions", "kick", &session["id"].to_string()]).ok();
     }
     ftp.patience(Duration::from_secs(30));
     assert!(matches!(ftp.reply().code, 0 | 421));

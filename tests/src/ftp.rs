@@ -34,6 +34,7 @@ impl Reply {
 
     /// Itself, if the code is `code`.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion first")]
     pub fn expect(self, code: u16) -> Self {
         assert_eq!(self.code, code, "{}", self.text);
         self
@@ -193,11 +194,10 @@ impl Ftp {
         loop {
             let line = match self.line() {
                 Ok(Some(line)) => line,
-                Ok(None) => return Reply::end(),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Reply::silence();
                 }
-                Err(_) => return Reply::end(),
+                Ok(None) | Err(_) => return Reply::end(),
             };
             let last = line.get(3..4) == Some(" ") && line.get(..3).is_some_and(|code| code.parse::<u16>().is_ok());
             let ends = last && lines.first().is_none_or(|first| first.get(..3) == line.get(..3));
