@@ -98,7 +98,11 @@ impl Stage {
 
     fn sftp_script(&self) -> String {
         let lines = |verb: &str, from: &str, to: &str| {
-            self.names().iter().map(|name| format!("{verb} {from}{name} {to}{name}\n")).collect::<String>()
+            self.names()
+                .into_iter()
+                .map(|name| [verb, " ", from, name, " ", to, name, "\n"].concat())
+                .collect::<Vec<_>>()
+                .concat()
         };
         lines("put", "out/", "") + &lines("get", "", "back/")
     }
@@ -156,7 +160,7 @@ fn curl_sftp() {
     let version = landfall_tests::tool("curl", &["--version"]).ok().stdout;
     let speaks_sftp = version.lines().any(|line| line.starts_with("Protocols:") && line.contains(" sftp"));
     if !speaks_sftp {
-        println!("curl_sftp: this curl is built without SFTP");
+        eprintln!("curl_sftp: this curl is built without SFTP");
         return;
     }
     let stage = Stage::new(4);

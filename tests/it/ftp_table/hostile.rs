@@ -53,7 +53,7 @@ pub(super) const ROWS: [Row; 18] = [
         peer: "no reply, session goes on",
         why: "libunftp's task for the data connection ends without a word",
     },
-    same("TLS required: USER in clear", |w| clear_user(w), "refused"),
+    same("TLS required: USER in clear", clear_user, "refused"),
     same("TLS required: STOR by PASV with PROT C", |w| clear_data(w, "PASV"), "refused"),
     Row {
         name: "TLS required: STOR by EPSV with PROT C",
@@ -104,7 +104,7 @@ fn injection(w: &World) -> String {
 fn long_line(w: &World) -> String {
     let mut ftp = w.stranger();
     ftp.patience(w.patience);
-    ftp.send_raw(&[b'A'; 65_536]);
+    ftp.send_raw(&vec![b'A'; 65_536]);
     let reply = ftp.reply();
     let after = if reply.code == 1 { Reply::silence() } else { ftp.reply() };
     format!("{}, {}", code(&reply), if after.code == 1 { "open" } else { "closed" })
