@@ -51,11 +51,11 @@ async fn what_was_written_is_there_after_a_restart() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_may_open_a_new_file_at_once() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("landfall.db");
-    let opened = (0..6).map(|_| {
+    let opened = (0..16).map(|_| {
         let path = path.clone();
         tokio::spawn(async move { Database::open(&path, Sync::Normal).await.map(drop) })
     });
