@@ -1,6 +1,7 @@
 //! The one file of a backup: a tar archive of database, host keys and certificate, ended by a manifest with each part's
 //! SHA-256. A file without its manifest was not written to its end. Knows neither a server nor a command.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -195,7 +196,12 @@ struct Hashing<R> {
 
 impl<R> Hashing<R> {
     fn digest(self) -> String {
-        self.context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut digits = String::with_capacity(64);
+        for byte in self.context.finish().as_ref() {
+            // Writing to a String cannot fail.
+            let _infallible = write!(digits, "{byte:02x}");
+        }
+        digits
     }
 }
 

@@ -80,7 +80,7 @@ impl Signals {
                 lifecycle.stop();
                 return;
             }
-            tracing::info!(signal, "transfers under way may end; a second signal cuts them");
+            tracing::info!(signal, "draining: transfers under way may end; a second signal cuts them");
             lifecycle.drain();
         }
     }

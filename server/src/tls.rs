@@ -282,6 +282,7 @@ fn self_signed(data_dir: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), 
     parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
     parameters.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    #[expect(clippy::disallowed_methods, reason = "the certificate's dates are the real ones")]
     let now = time::OffsetDateTime::now_utc();
     // A client whose clock is behind must not find a certificate from the future.
     parameters.not_before = now - time::Duration::days(1);

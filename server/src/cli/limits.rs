@@ -170,3 +170,12 @@ pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
         ("networks", join(grant.networks.clone())),
     ]
 }
+
+/// What holds where nobody has said anything, by flag.
+pub(super) fn unsaid(name: &str) -> &'static str {
+    match name {
+        "permissions" | "protocols" | "networks" => "all",
+        "overwrite" => "replace",
+        _ => "no limit",
+    }
+}

@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let context = Context::new(cli.global);
     match cli.command {
-        Command::Serve(command) => command.run(context),
+        Command::Serve(serve::Serve {}) => serve::run(context),
         Command::User(command) => command.run(&context),
         Command::Group(command) => command.run(&context),
         Command::Key(command) => command.run(&context),

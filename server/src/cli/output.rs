@@ -1,5 +1,6 @@
 //! Printing: tables for people, JSON for programs. A reader that goes away (`| head`) is no failure.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -68,7 +69,8 @@ pub(super) fn facts(facts: &[(&str, String)]) -> String {
     let mut text = String::new();
     for (name, value) in facts {
         let value = if value.is_empty() { "-".to_owned() } else { printable(value) };
-        text.push_str(&format!("{name:width$}  {value}\n"));
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "{name:width$}  {value}");
     }
     text
 }

@@ -103,7 +103,8 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        drop(tcsetattr(io::stdin(), OptionalActions::Now, &self.0));
+        // Nothing else can be tried, and the command goes on.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use landfall_auth::Database;
 
-use super::context::{Context, block_on};
+use super::context::{Context, block_on, now};
 use super::output;
 use crate::archive::{self, DATABASE, FOLDERS};
 use crate::control::DataLock;
@@ -57,7 +57,7 @@ fn restore(file: &Path, data_dir: &Path, fresh: &Path, old: &[String]) -> anyhow
     block_on(async { Ok(Database::check_file(&fresh.join(DATABASE)).await?) })?;
     let mut aside = None;
     if !old.is_empty() {
-        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let directory = data_dir.join(format!("before-restore-{seconds}"));
         private::create_dir(&directory)?;
         for name in old {

@@ -28,25 +28,22 @@ certificate and limits again. LANDFALL_LOG sets the log's filter, LANDFALL_LOG_F
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {}
 
-impl Serve {
-    pub(super) fn run(self, context: Context) -> anyhow::Result<()> {
-        let loaded = context.load()?;
-        telemetry::start(&loaded.log).context("LANDFALL_LOG")?;
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            file = loaded.file.as_ref().map(|file| tracing::field::display(file.display())),
-            "landfall"
-        );
+pub(super) fn run(context: Context) -> anyhow::Result<()> {
+    let loaded = context.load()?;
+    telemetry::start(&loaded.log).context("LANDFALL_LOG")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        file = loaded.file.as_ref().map(|file| tracing::field::display(file.display())),
+        "landfall"
+    );
+    warn(&loaded);
+    let again = Box::new(move || {
+        let loaded = context.load().map_err(|error| format!("{error:#}"))?;
         warn(&loaded);
-        let again = Box::new(move || {
-            let loaded = context.load().map_err(|error| format!("{error:#}"))?;
-            warn(&loaded);
-            Ok(loaded.config)
-        });
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-        runtime.block_on(app::run(loaded, again, welcome))
-    }
+        Ok(loaded.config)
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(app::run(loaded, again, welcome))
 }
 
 fn warn(loaded: &Loaded) {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 
-use super::context::Context;
+use super::context::{Context, now};
 use super::output;
 use crate::config::{ByteSize, Moment, Period};
 use crate::delivery::ledger::{self, Filter, Record};
@@ -75,7 +75,7 @@ impl std::str::FromStr for Since {
         let period: Period = text.parse().map_err(|_| {
             "a time is a duration such as 2h or 7d, a date such as 2027-01-31, or RFC 3339 such as 2027-01-31T12:00:00Z"
         })?;
-        Ok(Self(SystemTime::now().checked_sub(period.0).unwrap_or(SystemTime::UNIX_EPOCH)))
+        Ok(Self(now().checked_sub(period.0).unwrap_or(SystemTime::UNIX_EPOCH)))
     }
 }
 
@@ -92,15 +92,17 @@ impl Uploads {
             // Waiting for the first row may begin before the first server has started.
             return context.with_users(async |_, users| {
                 let pool = users.database().pool();
-                // Headline and rows once, then rows only: every filter but the start still counts.
+                // Every filter but the start goes on counting.
                 let mut rows = ledger::query(pool, &filter).await?;
-                print(&rows, self.json, true)?;
+                let mut headline = true;
                 loop {
+                    if !rows.is_empty() {
+                        print(&rows, self.json, std::mem::take(&mut headline))?;
+                    }
                     filter.after = rows.last().map(|row| row.seq).or(filter.after);
                     filter.limit = Some(ledger::QUERY_ROWS);
                     tokio::time::sleep(LOOK_EVERY).await;
                     rows = ledger::query(pool, &filter).await?;
-                    print(&rows, self.json, false)?;
                 }
             });
         }
@@ -115,7 +117,7 @@ fn print(rows: &[Record], json: bool, first: bool) -> anyhow::Result<()> {
         return rows.iter().try_for_each(output::json_line);
     }
     if rows.is_empty() {
-        return if first { Ok(output::line("no uploads")?) } else { Ok(()) };
+        return Ok(output::line("no uploads")?);
     }
     let table: Vec<[String; 7]> = rows
         .iter()

@@ -253,10 +253,8 @@ fn people(config: &Config, findings: &mut Findings) {
             findings
                 .warning(&key("name"), format!("{} has neither password nor public key and cannot log in", user.name));
         }
-        if let Some(home) = &user.home {
-            if !home.starts_with('/') || VirtualPath::parse(home).is_err() {
-                findings.error(&key("home"), "an absolute path on the storage is expected, such as /acme");
-            }
+        if user.home.as_ref().is_some_and(|home| !home.starts_with('/') || VirtualPath::parse(home).is_err()) {
+            findings.error(&key("home"), "an absolute path on the storage is expected, such as /acme");
         }
     }
     for (index, group) in config.groups.iter().enumerate() {

@@ -1,13 +1,11 @@
 //! `landfall user list | show`.
 
-use std::time::SystemTime;
-
 use clap::Args;
 use landfall_auth::{Kind, Source, User};
 use serde::Serialize;
 
-use super::super::context::Context;
-use super::super::limits::describe;
+use super::super::context::{Context, now};
+use super::super::limits::{describe, unsaid};
 use super::super::output;
 use crate::config::Moment;
 
@@ -95,7 +93,10 @@ impl Show {
         let rows: Vec<[String; 3]> = describe(&user.grant)
             .into_iter()
             .zip(describe(&user.effective))
-            .map(|((name, own), (_, effective))| [name.to_owned(), own, effective])
+            .map(|((name, own), (_, effective))| {
+                let holds = if effective.is_empty() { unsaid(name).to_owned() } else { effective };
+                [name.to_owned(), own, holds]
+            })
             .collect();
         text.push_str(&output::table(["LIMIT", "OWN", "WHAT HOLDS"], &rows));
         Ok(output::text(&text)?)
@@ -105,7 +106,7 @@ impl Show {
 fn state(user: &User) -> &'static str {
     if user.disabled {
         "disabled"
-    } else if user.expires.is_some_and(|end| end <= SystemTime::now()) {
+    } else if user.expires.is_some_and(|end| end <= now()) {
         "expired"
     } else {
         "active"
