@@ -1,8 +1,42 @@
 //! People and secrets: users, groups, keys, passwords, and the one door they come in by.
 //! Refuses to know files and protocols.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `login` | the door: throttle, look-up, verification, permission, one log line |
+//! | `throttle` | how much guessing is allowed, as arithmetic on a clock that the caller holds |
+//! | `hasher`, `hash`, `secret` | the bounded queue for hashing; the kinds of hashes; secrets in memory |
+//! | `users`, `groups`, `declare`, `rows` | changing and reading people; their SQL |
+//! | `declared`, `key`, `name` | texts that people write, parsed and checked |
+//! | `db` | the SQLite file, shared with the rest of the server |
+//! | `user`, `error` | plain data |
 
+mod db;
+mod declare;
+mod declared;
+mod error;
+mod groups;
+mod hash;
+mod hasher;
+mod key;
 pub mod login;
+mod name;
+mod rows;
+mod secret;
+mod throttle;
 pub mod user;
+mod users;
 
+pub use db::{Database, Sync, Watch, Write};
+pub use declare::Synced;
+pub use declared::{DeclaredUser, add_keys, key_owner, parse_users};
+pub use error::{Error, Kind, Result};
+pub use hash::{Cost, PASSWORD_MAX_BYTES};
+pub use hasher::{Hasher, WorkLimits};
+pub use key::PublicKey;
 pub use login::{Attempt, Credential, Denied, Login};
+pub use name::is_name;
+pub use secret::{Secret, generate_password};
+pub use throttle::{Admission, Guess, Throttle, ThrottleLimits};
 pub use user::{Grant, Group, Network, Overwrite, Permissions, Protocol, Source, User};
+pub use users::{Change, GROUPS_MAX, KEYS_MAX, LastLogin, NewUser, Users};

@@ -2,9 +2,19 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::user::{Protocol, User};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+use crate::hasher::Patience;
+use crate::key::PublicKey;
+use crate::name::{is_name, to_seconds};
+use crate::rows::{self, Record};
+use crate::secret::Secret;
+use crate::throttle::{Admission, Guess, Throttle};
+use crate::user::{Network, Protocol, Source, User};
+use crate::users::Users;
 
 /// What somebody shows to be let in.
 #[derive(Clone, Copy)]
@@ -48,25 +58,219 @@ pub enum Denied {
     Unavailable,
 }
 
-/// The door.
+/// Tries that wait because their network's guesses are all under way. Who comes on top is sent away.
+const WAITING_MAX: usize = 512;
+/// How long such a try waits.
+const WAIT_MAX_SECONDS: u64 = 20;
+/// A user's last login is written down at most that often.
+const NOTE_EVERY_SECONDS: i64 = 60;
+/// Of a name that cannot be a user's, no more than that many characters are logged.
+const LOGGED_NAME_MAX_CHARACTERS: usize = 64;
+
+/// The door. Cheap to clone; clones share the throttle.
 #[derive(Clone)]
 pub struct Login {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    users: Users,
+    throttle: Throttle,
+    waiting: Semaphore,
+    clock: fn() -> SystemTime,
 }
 
 impl Login {
-    /// Decides one try. Takes equally long for unknown users as for wrong passwords.
+    /// A door for these users. `clock` tells whether somebody's account has expired.
+    #[must_use]
+    pub fn new(users: Users, throttle: Throttle, clock: fn() -> SystemTime) -> Self {
+        Self { inner: Arc::new(Inner { users, throttle, waiting: Semaphore::new(WAITING_MAX), clock }) }
+    }
+
+    /// Decides one try. Takes equally long for unknown users as for wrong passwords, if the user's hash is of today's kind
+    /// and cost: a declared bcrypt hash, which nobody upgrades, takes its own time.
     ///
     /// # Errors
     /// [`Denied`].
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Result<User, Denied> {
-        let _ = (&self.inner, attempt);
-        Err(Denied::Unavailable)
+        let outcome = match attempt.credential {
+            Credential::Password(password) => self.by_password(attempt, password).await,
+            Credential::PublicKey(line) => self.by_key(attempt, line).await,
+        };
+        log(attempt, &outcome);
+        outcome
     }
 
     /// Would this key open the door for this user, if its ownership were proved? Never counts as a failure.
     pub async fn key_is_known(&self, attempt: Attempt<'_>) -> bool {
-        let _ = attempt;
-        false
+        let Credential::PublicKey(line) = attempt.credential else { return false };
+        self.owner_of(attempt, line).await.is_ok()
+    }
+
+    async fn by_password(&self, attempt: Attempt<'_>, password: &str) -> Result<User, Denied> {
+        let inner = &self.inner;
+        let password = Secret::from(password);
+        let guess = self.admit(attempt).await?;
+        let looked_up = async {
+            let record = inner.users.record(lookup_name(attempt.user), None).await?;
+            let hash = record.as_ref().and_then(|record| record.password_hash.as_deref());
+            // Also without a user or a hash: the work must look the same from outside.
+            let fits = inner.users.hasher.verify(&password, hash).await?;
+            Ok::<_, Error>(record.filter(|_| fits))
+        };
+        let record = match looked_up.await {
+            Ok(record) => record,
+            Err(error) => {
+                guess.give_back();
+                return Err(unavailable(&error));
+            }
+        };
+        let verdict = record.ok_or(Denied::Credentials).and_then(|record| self.permitted(attempt, record));
+        match verdict {
+            Ok(record) => {
+                guess.right(Instant::now());
+                self.upgrade(&record, &password).await;
+                self.note(attempt, &record);
+                Ok(record.user)
+            }
+            Err(denied) => {
+                // Also when the password fitted: a different count would give away that it did.
+                guess.wrong(Instant::now());
+                Err(denied)
+            }
+        }
+    }
+
+    async fn by_key(&self, attempt: Attempt<'_>, line: &str) -> Result<User, Denied> {
+        let record = self.owner_of(attempt, line).await?;
+        self.inner.throttle.remember(attempt.user, Network::of_peer(attempt.peer), Instant::now());
+        self.note(attempt, &record);
+        Ok(record.user)
+    }
+
+    async fn owner_of(&self, attempt: Attempt<'_>, line: &str) -> Result<Record, Denied> {
+        let key = PublicKey::parse(line).ok();
+        let normal = key.as_ref().map(PublicKey::normal);
+        let record = self.inner.users.record(lookup_name(attempt.user), normal).await;
+        let record = record.map_err(|error| unavailable(&error))?;
+        let owner = record.filter(|record| record.has_key).ok_or(Denied::Credentials)?;
+        self.permitted(attempt, owner)
+    }
+
+    /// Waits for a guess, then sleeps the delay that an account under attack asks for.
+    async fn admit(&self, attempt: Attempt<'_>) -> Result<Guess, Denied> {
+        let network = Network::of_peer(attempt.peer);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(WAIT_MAX_SECONDS);
+        loop {
+            match self.inner.throttle.begin(attempt.user, network, Instant::now()) {
+                Admission::Go { guess, delay } => {
+                    if !delay.is_zero() {
+                        tokio::time::sleep(delay).await;
+                    }
+                    return Ok(guess);
+                }
+                Admission::Refused { retry_after } => return Err(Denied::Throttled { retry_after }),
+                Admission::Wait(ended) => {
+                    let _place = self.inner.waiting.try_acquire().map_err(|_| Denied::Unavailable)?;
+                    tokio::time::timeout_at(deadline, ended).await.map_err(|_| Denied::Unavailable)?;
+                }
+            }
+        }
+    }
+
+    /// What else must hold once the credentials are right.
+    fn permitted(&self, attempt: Attempt<'_>, record: Record) -> Result<Record, Denied> {
+        let user = &record.user;
+        let allows = |list: &Option<Vec<Protocol>>| match list.as_deref() {
+            None | Some([]) => true,
+            Some(list) => list.contains(&attempt.protocol),
+        };
+        let reaches = |list: &Option<Vec<Network>>| match list.as_deref() {
+            None | Some([]) => true,
+            Some(list) => list.iter().any(|network| network.contains(attempt.peer)),
+        };
+        if user.disabled {
+            Err(Denied::NotPermitted("the user is disabled"))
+        } else if user.expires.is_some_and(|end| end <= (self.inner.clock)()) {
+            Err(Denied::NotPermitted("the user's time is over"))
+        } else if !allows(&user.effective.protocols) {
+            Err(Denied::NotPermitted("not over this protocol"))
+        } else if !reaches(&user.effective.networks) {
+            Err(Denied::NotPermitted("not from this network"))
+        } else {
+            Ok(record)
+        }
+    }
+
+    /// Stores a hash of today's kind and cost in the place of an older one. If that fails, the next login tries again.
+    async fn upgrade(&self, record: &Record, password: &Secret) {
+        let users = &self.inner.users;
+        let Some(old) = record.password_hash.as_deref() else { return };
+        if record.user.source != Source::Database || !users.hasher.needs_upgrade(old) {
+            return;
+        }
+        let upgraded = async {
+            let new = users.hasher.make(password, Patience::None).await?;
+            let mut write = users.db.write().await?;
+            rows::replace_hash(&mut write, record.user.id, old, &new).await?;
+            write.commit().await
+        };
+        if let Err(error) = upgraded.await {
+            tracing::warn!(user = ?record.user.name, %error, "the password's hash could not be renewed");
+        }
+    }
+
+    /// Writes the login down, without letting anybody wait for it.
+    fn note(&self, attempt: Attempt<'_>, record: &Record) {
+        let at = to_seconds((self.inner.clock)());
+        if record.last_login_seconds.is_some_and(|last| (last..last.saturating_add(NOTE_EVERY_SECONDS)).contains(&at)) {
+            return;
+        }
+        let (db, id) = (self.inner.users.db.clone(), record.user.id);
+        let (protocol, peer) = (protocol_name(attempt.protocol), attempt.peer.to_canonical().to_string());
+        tokio::spawn(async move {
+            let noted = async {
+                let mut write = db.write().await?;
+                rows::note_login(&mut write, id, at, protocol, &peer).await?;
+                write.commit().await
+            };
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, "a login could not be written down");
+            }
+        });
+    }
+}
+
+/// Names that nobody can have are looked up too, as the empty one, so that they take the same time.
+fn lookup_name(name: &str) -> &str {
+    if is_name(name) { name } else { "" }
+}
+
+fn unavailable(error: &Error) -> Denied {
+    if !matches!(error, Error::Busy) {
+        tracing::error!(%error, "users cannot be read");
+    }
+    Denied::Unavailable
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Ftp => "ftp",
+        Protocol::Ftps => "ftps",
+        Protocol::Sftp => "sftp",
+    }
+}
+
+/// One line a decision. Names are written escaped: what a stranger sends must not look like a line of its own.
+fn log(attempt: Attempt<'_>, outcome: &Result<User, Denied>) {
+    let user: String = attempt.user.chars().take(LOGGED_NAME_MAX_CHARACTERS).collect();
+    let (peer, protocol) = (attempt.peer.to_canonical(), protocol_name(attempt.protocol));
+    let method = match attempt.credential {
+        Credential::Password(_) => "password",
+        Credential::PublicKey(_) => "key",
+    };
+    match outcome {
+        Ok(_) => tracing::info!(?user, %peer, protocol, method, outcome = "let in", "login"),
+        Err(denied) => tracing::warn!(?user, %peer, protocol, method, outcome = %denied, "login"),
     }
 }

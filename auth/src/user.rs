@@ -35,6 +35,7 @@ pub enum Overwrite {
 /// Verbs that a user may use. All but none of them by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each verb; they are independent")]
 pub struct Permissions {
     /// See names and facts.
     pub list: bool,

@@ -256,7 +256,8 @@ where
         tokio::select! {
             () = served => {}
             why = stranger_goes => tracing::debug!(%peer, why, "stranger sent away"),
-            () = lifecycle.cut() => {}
+            // Engines obey a cut themselves and suspend what is under way; one that does not is dropped.
+            () = async { lifecycle.cut().await; tokio::time::sleep(LAST_WORDS).await } => {}
         }
     }
 }

@@ -20,7 +20,8 @@ pub(crate) type DirectoryId = (u64, u64);
 /// All directories with a landing under way; empty when there is none.
 #[derive(Default)]
 pub(crate) struct GroupCommit {
-    queues: Mutex<HashMap<DirectoryId, Arc<Queue>>>,
+    /// With each queue, how many landings use it.
+    queues: Mutex<HashMap<DirectoryId, (usize, Arc<Queue>)>>,
 }
 
 /// The landings of one directory.
@@ -47,18 +48,32 @@ struct Round {
 impl GroupCommit {
     /// Returns once a sync of `directory` that began after this call has ended. `sync` is called by the round's leader only.
     pub(crate) fn sync(&self, directory: DirectoryId, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let queue = Arc::clone(lock(&self.queues).entry(directory).or_default());
-        let outcome = queue.join(sync);
-        self.leave(directory, queue);
-        outcome.map_err(io::Error::from)
+        let queue = {
+            let mut queues = lock(&self.queues);
+            let (users, queue) = queues.entry(directory).or_default();
+            *users += 1;
+            Arc::clone(queue)
+        };
+        let _hold = Hold { commits: self, directory };
+        queue.join(sync).map_err(io::Error::from)
     }
+}
 
-    /// Lets go of a queue that nobody uses any more, so that the map holds no more directories than landings.
-    fn leave(&self, directory: DirectoryId, queue: Arc<Queue>) {
-        let mut queues = lock(&self.queues);
-        drop(queue);
-        if queues.get(&directory).is_some_and(|queue| Arc::strong_count(queue) == 1) {
-            queues.remove(&directory);
+/// A landing's use of a queue.
+struct Hold<'a> {
+    commits: &'a GroupCommit,
+    directory: DirectoryId,
+}
+
+impl Drop for Hold<'_> {
+    /// The last user's end is the queue's, so that the map holds no more directories than there are landings.
+    fn drop(&mut self) {
+        let mut queues = lock(&self.commits.queues);
+        if let Some((users, _)) = queues.get_mut(&self.directory) {
+            *users -= 1;
+            if *users == 0 {
+                queues.remove(&self.directory);
+            }
         }
     }
 }
@@ -107,4 +122,91 @@ impl Drop for Lead<'_> {
 /// Locks, poisoned or not: nothing here is left half-changed by a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    const DIRECTORY: DirectoryId = (1, 2);
+
+    /// Waits until `count` landings use the queue.
+    fn await_members(commits: &GroupCommit, count: usize) {
+        while commits.queues.lock().unwrap().get(&DIRECTORY).map_or(0, |(users, _)| *users) < count {
+            thread::yield_now();
+        }
+    }
+
+    /// Runs `first` as a leader's sync; while it runs, `others` more landings join, each with `sync`.
+    fn during(
+        commits: &GroupCommit,
+        others: usize,
+        first: impl FnOnce() -> io::Result<()> + Send,
+        sync: impl Fn() -> io::Result<()> + Sync,
+    ) -> (thread::Result<io::Result<()>>, Vec<io::Result<()>>) {
+        let (began, has_begun) = mpsc::channel();
+        let (end, may_end) = mpsc::channel::<()>();
+        let sync = &sync;
+        thread::scope(|scope| {
+            let leader = scope.spawn(move || {
+                commits.sync(DIRECTORY, || {
+                    began.send(()).unwrap();
+                    may_end.recv().unwrap();
+                    first()
+                })
+            });
+            has_begun.recv().unwrap();
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(move || commits.sync(DIRECTORY, sync))).collect();
+            await_members(commits, others.len() + 1);
+            // Give them the moment between using the queue and joining its round.
+            thread::sleep(std::time::Duration::from_millis(20));
+            end.send(()).unwrap();
+            (leader.join(), others.into_iter().map(|other| other.join().unwrap()).collect())
+        })
+    }
+
+    #[test]
+    fn those_who_come_during_a_sync_share_the_next_one() {
+        let commits = GroupCommit::default();
+        let syncs = AtomicUsize::new(0);
+        let (first, others) = during(
+            &commits,
+            8,
+            || Ok(()),
+            || {
+                syncs.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            },
+        );
+        assert!(first.unwrap().is_ok() && others.iter().all(Result::is_ok));
+        let syncs = syncs.load(Ordering::SeqCst);
+        assert!((1..=2).contains(&syncs), "{syncs} syncs for eight landings");
+        assert!(commits.queues.lock().unwrap().is_empty(), "a queue that nobody uses is kept");
+    }
+
+    #[test]
+    fn a_failure_belongs_to_its_round_alone() {
+        let commits = GroupCommit::default();
+        let (first, others) = during(&commits, 4, || Err(Errno::NOSPC.into()), || Ok(()));
+        assert_eq!(Errno::from_io_error(&first.unwrap().unwrap_err()), Some(Errno::NOSPC));
+        assert!(others.iter().all(Result::is_ok), "a failure was told to landings that it did not concern");
+
+        let (first, others) = during(&commits, 4, || Ok(()), || Err(Errno::IO.into()));
+        assert!(first.unwrap().is_ok());
+        assert!(others.iter().all(Result::is_err), "a failure was kept from a landing of the round");
+    }
+
+    #[test]
+    fn a_leader_that_panics_leaves_nobody_waiting() {
+        let commits = GroupCommit::default();
+        let (first, others) = during(&commits, 4, || panic!("a leader's end"), || Ok(()));
+        assert!(first.is_err());
+        assert!(others.iter().all(Result::is_ok));
+        assert!(commits.queues.lock().unwrap().is_empty());
+    }
 }

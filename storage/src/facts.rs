@@ -74,3 +74,28 @@ pub(crate) fn timestamps(modified: SystemTime) -> Timestamps {
 pub(crate) fn settable_mode(mode: u32, is_directory: bool) -> u32 {
     mode & 0o777 | if is_directory { 0o700 } else { 0o600 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_go_there_and_back() {
+        let before = |seconds, nanoseconds| SystemTime::UNIX_EPOCH - Duration::new(seconds, nanoseconds);
+        let after = |seconds, nanoseconds| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        for wanted in [after(0, 0), after(1, 5), after(5_000_000_000, 0), before(0, 1), before(1, 0), before(7, 250)] {
+            let set = timestamps(wanted).last_modification;
+            let nanoseconds = u64::try_from(set.tv_nsec).unwrap_or(u64::MAX);
+            assert!(nanoseconds < 1_000_000_000);
+            assert_eq!(time(set.tv_sec, nanoseconds), wanted);
+        }
+    }
+
+    #[test]
+    fn permission_bits_stay_harmless_and_usable() {
+        assert_eq!(settable_mode(0o7777, false), 0o777);
+        assert_eq!(settable_mode(0o444, false), 0o644);
+        assert_eq!(settable_mode(0, true), 0o700);
+        assert_eq!(settable_mode(0o055, true), 0o755);
+    }
+}

@@ -298,3 +298,68 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::parse(text).unwrap()
+    }
+
+    fn begin(index: &mut Index, owner: &str, at: &str) -> Result<Arc<Live>> {
+        index.begin(UploadId::fresh(), owner, &path(at))
+    }
+
+    #[test]
+    fn an_owner_has_a_limit_and_every_end_makes_room() {
+        let mut index = Index::default();
+        let mut live: Vec<_> =
+            (0..MAX_STAGED_PER_OWNER).map(|number| begin(&mut index, "acme", &format!("/{number}")).unwrap()).collect();
+        let full = |index: &mut Index| matches!(begin(index, "acme", "/more"), Err(Error::Limit(_)));
+        assert!(full(&mut index));
+        let other = begin(&mut index, "beta", "/more").unwrap();
+        index.end(&other);
+
+        // Each way for an upload to go makes room for one, and suspension for none.
+        let now = SystemTime::UNIX_EPOCH;
+        let refill = |index: &mut Index, what: &str| {
+            let one = begin(index, "acme", "/more").unwrap_or_else(|_| panic!("{what} makes no room"));
+            assert!(full(index), "{what} makes too much room");
+            index.end(&one);
+            let _ = begin(index, "acme", "/filler").unwrap();
+        };
+        index.end(&live.pop().unwrap());
+        refill(&mut index, "an end");
+        index.landed(&live.pop().unwrap());
+        refill(&mut index, "a landing");
+        let suspended = live.pop().unwrap();
+        assert!(index.suspend(&suspended, 1, now).is_none());
+        assert!(full(&mut index));
+        let held = index.take("acme", &suspended.path).unwrap();
+        refill(&mut index, "a discard");
+        index.end(&live.pop().unwrap());
+        index.put_back("acme", &suspended.path, held);
+        assert!(full(&mut index));
+        let (_, resumed) = index.resume("acme", &suspended.path).unwrap().unwrap();
+        assert!(full(&mut index));
+        index.suspend(&resumed, 1, now);
+        assert_eq!(index.take_stale(now + std::time::Duration::from_secs(1)).len(), 1);
+        refill(&mut index, "a sweep");
+        let (one, two) = (live.pop().unwrap(), live.pop().unwrap());
+        index.suspend(&one, 1, now);
+        index.suspend(&two, 1, now);
+        index.rename("acme", &one.path, &two.path).unwrap();
+        refill(&mut index, "a rename onto another");
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_has_ended() {
+        let mut index = Index::default();
+        let (first, second) = (begin(&mut index, "acme", "/a").unwrap(), begin(&mut index, "acme", "/a").unwrap());
+        index.suspend(&first, 1, SystemTime::UNIX_EPOCH);
+        assert_eq!(index.landed(&second).map(|held| held.id), Some(first.id.clone()));
+        assert!(index.owners.is_empty());
+    }
+}

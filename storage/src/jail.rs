@@ -50,10 +50,14 @@ impl Jail {
 
     /// Opens what stands at `path`, links inside the root followed.
     fn open_at(&self, path: &VirtualPath, flags: OFlags) -> io::Result<OwnedFd> {
-        // O_NONBLOCK: a FIFO that takes the file's place must not hold us up.
-        let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+        let flags = if flags.contains(OFlags::PATH) {
+            flags
+        } else {
+            // A FIFO that takes the file's place must not hold us up.
+            flags | OFlags::NONBLOCK | OFlags::NOCTTY
+        };
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(flags.cast_signed());
+        options.read(true).custom_flags(flags.bits().cast_signed());
         Ok(self.root.open_with(path.as_relative(), &options)?.into_std().into())
     }
 

@@ -18,6 +18,7 @@
 //! Every call here may wait for a disk: make it from a thread that may block.
 
 mod commit;
+pub mod conformance;
 pub mod disk;
 pub mod error;
 mod facts;

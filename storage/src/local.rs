@@ -411,6 +411,19 @@ mod tests {
     }
 
     #[test]
+    fn conforms() {
+        for durability in [Durability::Full, Durability::Process] {
+            let mut folders = Vec::new();
+            crate::conformance::run_all(&mut || {
+                let folder = tempfile::tempdir().unwrap();
+                let (root, staging) = (folder.path().join("files"), folder.path().join("staging"));
+                folders.push(folder);
+                Box::new(LocalStore::open(&root, &staging, durability).unwrap())
+            });
+        }
+    }
+
+    #[test]
     fn an_upload_lands_whole_and_a_dropped_one_resumes_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let first = store(&folder);

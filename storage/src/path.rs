@@ -190,3 +190,138 @@ impl VirtualPath {
         if self.is_root() { "." } else { &self.0[1..] }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts made of what paths are made of, and of what they must not be made of.
+    fn texts() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            4 => "[a-c]{1,3}",
+            2 => Just("..".to_owned()),
+            1 => Just(".".to_owned()),
+            1 => Just(String::new()),
+            1 => Just("...".to_owned()),
+            1 => Just("..a".to_owned()),
+            1 => Just("\\..\\".to_owned()),
+            1 => "\\PC{0,4}",
+            1 => any::<String>(),
+        ];
+        (any::<bool>(), proptest::collection::vec(part, 0..12)).prop_map(|(absolute, parts)| {
+            let text = parts.join("/");
+            if absolute { format!("/{text}") } else { text }
+        })
+    }
+
+    fn paths() -> impl Strategy<Value = VirtualPath> {
+        texts().prop_filter_map("a path", |text| VirtualPath::parse(&text).ok())
+    }
+
+    fn assert_normal(path: &VirtualPath) {
+        let text = path.as_str();
+        assert!(text.starts_with('/') && text.len() <= MAX_PATH_BYTES);
+        assert!(path.is_root() || text[1..].split('/').all(|part| !matches!(part, "" | "." | "..")), "{text}");
+        assert!(path.components().all(|part| part.len() <= MAX_COMPONENT_BYTES));
+        assert!(path.components().count() <= MAX_DEPTH_COMPONENTS);
+        assert!(!text.chars().any(char::is_control));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_parses_is_normal_and_parses_to_itself(text in texts()) {
+            if let Ok(path) = VirtualPath::parse(&text) {
+                assert_normal(&path);
+                prop_assert_eq!(VirtualPath::parse(path.as_str()), Ok(path.clone()));
+                prop_assert_eq!(VirtualPath::root().resolve_bytes(text.as_bytes()), Ok(path));
+            }
+        }
+
+        #[test]
+        fn no_text_leads_out_of_home(home in paths(), directory in paths(), text in texts()) {
+            // As a session does it: resolve in the supplier's own tree, then put home in front.
+            if let Ok(seen) = directory.resolve(&text) {
+                assert_normal(&seen);
+                if let Ok(real) = seen.under(&home) {
+                    assert_normal(&real);
+                    prop_assert!(real.is_within(&home));
+                    prop_assert_eq!(real.within(&home), Some(seen));
+                }
+            }
+        }
+
+        #[test]
+        fn within_is_true_for_what_is_below_and_for_nothing_else(home in paths(), other in paths()) {
+            let parts = |path: &VirtualPath| path.components().map(str::to_owned).collect::<Vec<_>>();
+            prop_assert_eq!(other.is_within(&home), parts(&other).starts_with(&parts(&home)));
+            if let Some(inner) = other.within(&home) {
+                prop_assert_eq!(inner.under(&home), Ok(other));
+            }
+        }
+
+        #[test]
+        fn parent_and_name_make_the_path(path in paths()) {
+            match (path.parent(), path.file_name()) {
+                (Some(parent), Some(name)) => prop_assert_eq!(parent.resolve(name), Ok(path)),
+                (parent, name) => prop_assert!(path.is_root() && parent.is_none() && name.is_none()),
+            }
+        }
+    }
+
+    #[test]
+    fn resolution() {
+        let directory = VirtualPath::parse("/a/b").unwrap();
+        for (text, expected) in [
+            ("c", "/a/b/c"),
+            ("/c", "/c"),
+            ("..", "/a"),
+            ("../..", "/"),
+            ("../../../../c", "/c"),
+            ("./c//d/.", "/a/b/c/d"),
+            ("//c", "/c"),
+            ("c/", "/a/b/c"),
+            ("...", "/a/b/..."),
+            ("c\\..\\d", "/a/b/c\\..\\d"),
+            ("~", "/a/b/~"),
+            ("-la", "/a/b/-la"),
+            (" ", "/a/b/ "),
+        ] {
+            assert_eq!(directory.resolve(text).unwrap().as_str(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let root = VirtualPath::root();
+        for text in ["a\0b", "a\nb", "\r", "\u{1b}[2J", "a\u{7f}", "a\u{85}b", "../\t"] {
+            assert_eq!(root.resolve(text), Err(PathError::Control), "{text:?}");
+        }
+        assert_eq!(root.resolve(""), Err(PathError::Empty));
+        assert_eq!(root.resolve_bytes(b"caf\xe9"), Err(PathError::NotUtf8));
+        assert_eq!(root.resolve_bytes(b"a\xc0\xaf..\xc0\xafb"), Err(PathError::NotUtf8));
+        assert!(root.resolve(&"x".repeat(255)).is_ok());
+        assert_eq!(root.resolve(&"x".repeat(256)), Err(PathError::ComponentTooLong));
+        assert_eq!(root.resolve(&"\u{20ac}".repeat(86)), Err(PathError::ComponentTooLong));
+        assert!(root.resolve(&"a/".repeat(64)).is_ok());
+        assert_eq!(root.resolve(&"a/".repeat(65)), Err(PathError::TooDeep));
+        let long = format!("{}/", "x".repeat(255)).repeat(12);
+        assert_eq!(root.resolve(&long).unwrap().as_str().len(), MAX_PATH_BYTES);
+        assert_eq!(root.resolve(&format!("{long}a")), Err(PathError::TooLong));
+    }
+
+    #[test]
+    fn the_root() {
+        let root = VirtualPath::root();
+        assert_eq!((root.as_str(), root.as_relative(), root.components().count()), ("/", ".", 0));
+        assert_eq!(VirtualPath::parse("..").unwrap(), root);
+        let path = VirtualPath::parse("/a/b").unwrap();
+        assert_eq!(path.as_relative(), "a/b");
+        assert_eq!(VirtualPath::parse("/a/bc").unwrap().within(&path), None);
+        assert_eq!(path.within(&path), Some(root));
+    }
+}

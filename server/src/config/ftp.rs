@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::lists;
+
 /// May, must or can a session be under TLS?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,8 +95,10 @@ impl From<PassiveHost> for String {
 #[serde(deny_unknown_fields, default)]
 pub struct Ftp {
     /// Addresses for FTP with explicit TLS; none switches it off.
+    #[serde(deserialize_with = "lists::addresses")]
     pub listen: Vec<SocketAddr>,
     /// Addresses for implicit FTPS.
+    #[serde(deserialize_with = "lists::addresses")]
     pub implicit_listen: Vec<SocketAddr>,
     /// TLS policy.
     pub tls: TlsPolicy,

@@ -1,9 +1,116 @@
 //! What an admin may set: one file per section, each with defaults, each limit with its unit in its name.
+//! The only room that reads the environment. Builds nothing and opens no listener.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `load.rs` | the layers: defaults, file, environment, flags; where each value came from |
+//! | `env.rs` | `LANDFALL_…` variables as a layer |
+//! | `file.rs` | the TOML file as a layer, and the line of each key |
+//! | `unknown.rs` | keys that do not exist, and the nearest that does |
+//! | `check.rs` | what the values mean together: errors and warnings |
+//! | `show.rs` | effective values with their origin, secrets redacted |
+//! | `units.rs`, `lists.rs` | values as people write them |
+//! | the others | one section each |
 
+mod auth;
+mod check;
+mod env;
+mod error;
+mod file;
 mod ftp;
+mod grant;
+mod http;
 mod limits;
+mod lists;
+mod load;
 mod sftp;
+mod show;
+mod storage;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;
+mod tls;
+mod units;
+mod unknown;
 
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use auth::Auth;
+pub use env::process as process_environment;
+pub use error::{ConfigError, Problem};
 pub use ftp::{Ftp, PassiveHost, PortRange, SessionReuse, TlsPolicy};
+pub use grant::{DeclaredGroup, DeclaredUser, Defaults, Verbs, Way};
+pub use http::Http;
 pub use limits::Limits;
+pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, load};
 pub use sftp::Sftp;
+pub use show::{as_json, as_toml};
+pub use storage::{Durability, Storage};
+pub use tls::Tls;
+pub use units::{ByteSize, Moment, Period, REDACTED, Secret};
+
+/// Everything that an admin may set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Database, keys, certificate.
+    pub data_dir: PathBuf,
+    /// `[storage]`.
+    pub storage: Storage,
+    /// `[ftp]`.
+    pub ftp: Ftp,
+    /// `[sftp]`.
+    pub sftp: Sftp,
+    /// `[tls]`.
+    pub tls: Tls,
+    /// `[http]`.
+    pub http: Http,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[defaults]`.
+    pub defaults: Defaults,
+    /// `[[groups]]`.
+    pub groups: Vec<DeclaredGroup>,
+    /// `[[users]]`.
+    pub users: Vec<DeclaredUser>,
+    /// `LANDFALL_USERS`, as it stands.
+    #[serde(skip)]
+    pub user_list: Secret,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./landfall-data"),
+            storage: Storage::default(),
+            ftp: Ftp::default(),
+            sftp: Sftp::default(),
+            tls: Tls::default(),
+            http: Http::default(),
+            limits: Limits::default(),
+            auth: Auth::default(),
+            defaults: Defaults::default(),
+            groups: Vec::new(),
+            users: Vec::new(),
+            user_list: Secret::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Users, ledger and outbox.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("landfall.db")
+    }
+
+    /// The socket by which commands speak to a running server.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}

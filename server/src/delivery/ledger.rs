@@ -3,10 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use landfall_auth::Database;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Row, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::refusal::Refusal;
@@ -104,7 +105,7 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Ledger {
     queue: mpsc::Sender<Waiting>,
-    pool: SqlitePool,
+    database: Database,
 }
 
 /// A write under way; `wait` for its commit on a thread that may block.
@@ -127,10 +128,10 @@ fn unwritable(detail: &str) -> Refusal {
 impl Ledger {
     /// Starts the writer on a database whose migrations have run. It ends when the last handle is dropped.
     #[must_use]
-    pub fn start(pool: SqlitePool) -> Self {
+    pub fn start(database: Database) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_ROWS);
-        tokio::spawn(write_all(pool.clone(), waiting));
-        Self { queue, pool }
+        tokio::spawn(write_all(database.clone(), waiting));
+        Self { queue, database }
     }
 
     /// Resolves when the database answers a query.
@@ -138,7 +139,16 @@ impl Ledger {
     /// # Errors
     /// What the database says.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1 FROM receipts LIMIT 1").fetch_optional(&self.pool).await.map(drop)
+        sqlx::query("SELECT 1 FROM receipts LIMIT 1").fetch_optional(self.database.pool()).await.map(drop)
+    }
+
+    /// Resolves when everything that waits has been written.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        let marker = Waiting { write: Write::Withdraw(String::new()), done: Some(done) };
+        if self.queue.send(marker).await.is_ok() {
+            written.await.ok();
+        }
     }
 
     fn send(&self, write: Write) -> Result<Pending, Refusal> {
@@ -194,7 +204,7 @@ impl Ledger {
     pub(super) async fn temporary(&self, store_path: &str) -> Result<Option<Temporary>, sqlx::Error> {
         let row = sqlx::query("SELECT id, size, inode, sha256, started FROM temporaries WHERE store_path = ?")
             .bind(store_path)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.database.pool())
             .await?;
         row.map(|row| {
             Ok(Temporary {
@@ -214,7 +224,7 @@ impl Ledger {
         let rows = sqlx::query(
             "SELECT id, user, path, store_path, size, sha256, protocol, client_address, started FROM intents",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.pool())
         .await?;
         rows.iter()
             .map(|row| {
@@ -235,22 +245,22 @@ impl Ledger {
 
     /// Identities of uploads that the ledger calls suspended.
     pub(super) async fn suspended_ids(&self) -> Result<Vec<String>, sqlx::Error> {
-        sqlx::query_scalar("SELECT id FROM receipts WHERE status = 'suspended'").fetch_all(&self.pool).await
+        sqlx::query_scalar("SELECT id FROM receipts WHERE status = 'suspended'").fetch_all(self.database.pool()).await
     }
 }
 
 /// The writer: takes what waits, commits it together, answers everybody. One bad row must not fail its neighbours, so
 /// a batch that fails is written again row by row.
-async fn write_all(pool: SqlitePool, mut waiting: mpsc::Receiver<Waiting>) {
+async fn write_all(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     while waiting.recv_many(&mut batch, BATCH_ROWS).await > 0 {
-        let together = commit(&pool, batch.iter().map(|row| &row.write)).await;
+        let together = commit(&database, batch.iter().map(|row| &row.write)).await;
         let single = batch.len() == 1;
         for Waiting { write, done } in batch.drain(..) {
             let outcome = match &together {
                 Ok(()) => Ok(()),
                 Err(error) if single => Err(error.to_string()),
-                Err(_) => commit(&pool, std::iter::once(&write)).await.map_err(|error| error.to_string()),
+                Err(_) => commit(&database, std::iter::once(&write)).await.map_err(|error| error.to_string()),
             };
             match (done, outcome) {
                 // The caller may have gone with its connection; the row is written all the same.
@@ -262,16 +272,15 @@ async fn write_all(pool: SqlitePool, mut waiting: mpsc::Receiver<Waiting>) {
     }
 }
 
-async fn commit(pool: &SqlitePool, writes: impl Iterator<Item = &Write>) -> Result<(), sqlx::Error> {
-    // IMMEDIATE: the lock is waited for at the beginning, where waiting is possible, rather than failing in the middle.
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+async fn commit(database: &Database, writes: impl Iterator<Item = &Write>) -> Result<(), landfall_auth::Error> {
+    let mut transaction = database.write().await?;
     for write in writes {
         apply(&mut transaction, write).await?;
     }
     transaction.commit().await
 }
 
-async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Result<(), sqlx::Error> {
+async fn apply(transaction: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
     match write {
         Write::Intend(intent) => {
             sqlx::query("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
@@ -284,13 +293,13 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
                 .bind(&intent.protocol)
                 .bind(&intent.client_address)
                 .bind(millis(intent.started))
-                .execute(&mut **transaction)
+                .execute(&mut *transaction)
                 .await?;
         }
         Write::Settle(entry) => {
             write_entry(transaction, entry).await?;
             withdraw(transaction, &entry.id).await?;
-            sqlx::query("DELETE FROM temporaries WHERE id = ?").bind(&entry.id).execute(&mut **transaction).await?;
+            sqlx::query("DELETE FROM temporaries WHERE id = ?").bind(&entry.id).execute(&mut *transaction).await?;
         }
         Write::SettleTemporary(temporary) => {
             sqlx::query("INSERT OR REPLACE INTO temporaries VALUES (?, ?, ?, ?, ?, ?)")
@@ -300,10 +309,10 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
                 .bind(temporary.inode.cast_signed())
                 .bind(&temporary.sha256)
                 .bind(millis(temporary.started))
-                .execute(&mut **transaction)
+                .execute(&mut *transaction)
                 .await?;
             // A resumed upload may have a row that calls it suspended; its bytes stand under the temporary name now.
-            sqlx::query("DELETE FROM receipts WHERE id = ?").bind(&temporary.id).execute(&mut **transaction).await?;
+            sqlx::query("DELETE FROM receipts WHERE id = ?").bind(&temporary.id).execute(&mut *transaction).await?;
             withdraw(transaction, &temporary.id).await?;
         }
         Write::Note(entry) => write_entry(transaction, entry).await?,
@@ -311,13 +320,13 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
         Write::End { id, reason } => end(transaction, id, reason).await?,
         Write::Forget(time) => {
             let forget = sqlx::query("DELETE FROM temporaries WHERE started < ?");
-            forget.bind(millis(*time)).execute(&mut **transaction).await?;
+            forget.bind(millis(*time)).execute(&mut *transaction).await?;
         }
     }
     Ok(())
 }
 
-async fn write_entry(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Result<(), sqlx::Error> {
+async fn write_entry(transaction: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let texts = [&entry.user, &entry.path, entry.protocol, &entry.client_address].map(str::to_owned);
     let sha256 = entry.sha256.as_deref();
     let reason = entry.reason.as_deref();
@@ -329,7 +338,7 @@ async fn write_entry(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -
 /// start; the new one gets a new `seq`, so that followers see it.
 #[expect(clippy::too_many_arguments, reason = "they are a row's columns")]
 async fn replace_row(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteConnection,
     id: &str,
     [user, path, protocol, client_address]: [String; 4],
     size: i64,
@@ -357,17 +366,17 @@ async fn replace_row(
     .bind(now)
     .bind(status.as_str())
     .bind(reason)
-    .execute(&mut **transaction)
+    .execute(&mut *transaction)
     .await
     .map(drop)
 }
 
-async fn end(transaction: &mut Transaction<'_, Sqlite>, id: &str, reason: &str) -> Result<(), sqlx::Error> {
+async fn end(transaction: &mut SqliteConnection, id: &str, reason: &str) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
         "SELECT user, path, protocol, client_address, size, started FROM receipts WHERE id = ? AND status = 'suspended'",
     )
     .bind(id)
-    .fetch_optional(&mut **transaction)
+    .fetch_optional(&mut *transaction)
     .await?;
     let Some(row) = row else { return Ok(()) };
     let texts = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
@@ -375,8 +384,8 @@ async fn end(transaction: &mut Transaction<'_, Sqlite>, id: &str, reason: &str) 
     replace_row(transaction, id, texts, size, None, started, Status::Refused, Some(reason)).await
 }
 
-async fn withdraw(transaction: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM intents WHERE id = ?").bind(id).execute(&mut **transaction).await.map(drop)
+async fn withdraw(transaction: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM intents WHERE id = ?").bind(id).execute(&mut *transaction).await.map(drop)
 }
 
 /// Which rows to show.

@@ -4,10 +4,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use landfall_auth::{Grant, Overwrite, Permissions, Source};
+use landfall_auth::{Database, Grant, Overwrite, Permissions, Source, Sync};
 use landfall_storage::{Begin, Durability, LocalStore};
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use tempfile::TempDir;
 
 use super::ledger::{self, Filter, Intent, Record};
@@ -18,36 +16,32 @@ const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938
 
 struct Room {
     place: TempDir,
-    pool: SqlitePool,
+    database: Database,
     delivery: Arc<Delivery>,
 }
 
 impl Room {
     async fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new()
-            .filename(place.path().join("db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let pool = SqlitePool::connect_with(options).await.unwrap();
-        ledger::MIGRATIONS.run(&pool).await.unwrap();
-        let delivery = Self::delivery(&place, &pool);
-        Self { place, pool, delivery }
+        let database = Database::open(&place.path().join("db"), Sync::Full).await.unwrap();
+        database.migrate(&ledger::MIGRATIONS).await.unwrap();
+        let delivery = Self::delivery(&place, &database);
+        Self { place, database, delivery }
     }
 
-    fn delivery(place: &TempDir, pool: &SqlitePool) -> Arc<Delivery> {
+    fn delivery(place: &TempDir, database: &Database) -> Arc<Delivery> {
         let store =
             LocalStore::open(&place.path().join("files"), &place.path().join("staging"), Durability::Full).unwrap();
-        Delivery::new(Arc::new(store), Ledger::start(pool.clone()), TemporaryNames::default())
+        Delivery::new(Arc::new(store), Ledger::start(database.clone()), TemporaryNames::default())
     }
 
     /// As after a crash: a new process over the same storage and database.
     async fn restart(self) -> Self {
-        let Self { place, pool, delivery } = self;
+        let Self { place, database, delivery } = self;
         drop(delivery);
-        let delivery = Self::delivery(&place, &pool);
+        let delivery = Self::delivery(&place, &database);
         delivery.reconcile(HashMap::from([("acme".to_owned(), "/acme".to_owned())])).await.unwrap();
-        Self { place, pool, delivery }
+        Self { place, database, delivery }
     }
 
     async fn session(&self, name: &str, grant: Grant) -> Session {
@@ -73,16 +67,10 @@ impl Room {
     }
 
     async fn ledger(&self) -> Vec<Record> {
-        // Rows that nobody waited for are written in order: once this one is, they are.
-        let ledger = self.delivery.ledger.clone();
-        tokio::task::spawn_blocking(move || ledger.settle_temporary(marker()).unwrap()).await.unwrap();
-        ledger::query(&self.pool, &Filter::default()).await.unwrap()
+        // Rows that nobody waited for are written in order.
+        self.delivery.ledger.flush().await;
+        ledger::query(self.database.pool(), &Filter::default()).await.unwrap()
     }
-}
-
-fn marker() -> ledger::Temporary {
-    let (store_path, id, sha256) = ("marker".to_owned(), "marker".to_owned(), String::new());
-    ledger::Temporary { store_path, id, size: 0, inode: 0, sha256, started: SystemTime::now() }
 }
 
 fn path(text: &str) -> VirtualPath {
@@ -314,7 +302,7 @@ async fn suspended_rows_follow_what_is_staged() {
     cut_off(&session, "/kept.jpg", b"hel").await;
     drop(session);
     room.ledger().await;
-    sqlx::query("DELETE FROM receipts").execute(&room.pool).await.unwrap();
+    sqlx::query("DELETE FROM receipts").execute(room.database.pool()).await.unwrap();
     let room = room.restart().await;
     let row = room.ledger().await.pop().unwrap();
     assert_eq!((row.path.as_str(), row.status.as_str(), row.size), ("/kept.jpg", "suspended", 3));

@@ -361,10 +361,13 @@ impl Drop for Upload {
             return;
         }
         drop(staged);
+        // Not everything that is cut off is kept: nothing was sent, or the same name landed meanwhile.
+        let staged = self.session.delivery.store.staged(user, &self.store_path);
+        let kept = staged.is_some_and(|staged| staged.id.as_str() == id && !staged.active);
         if let Some(account) = &self.account {
-            if size == 0 { account.give_back(&id) } else { account.keep(&id, size, None) }
+            if kept { account.keep(&id, size, None) } else { account.give_back(&id) }
         }
-        if size > 0 {
+        if kept {
             tracing::info!(user, path = %self.path, bytes = size, "suspended");
             let reason = "the transfer was cut off before its end; it can be resumed".to_owned();
             ledger.note(self.entry(id, size, None, &self.path, Status::Suspended, Some(reason)));

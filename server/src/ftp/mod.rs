@@ -1,6 +1,45 @@
-//! FTP engine: listener's protocol only.
+//! FTP engine: the listener's protocol only. What a session may do, and what becomes of bytes, is `delivery`'s matter.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `command.rs` | the table of verbs, and the parser |
+//! | `reply.rs` | replies, and the code of each refusal |
+//! | `lines.rs`, `control.rs` | the control connection: lines, Telnet, TLS |
+//! | `session.rs` | one session: its state, its loop, who obeys which verb |
+//! | `login.rs`, `secure.rs`, `settings.rs`, `files.rs`, `ports.rs` | the verbs, by subject |
+//! | `transfer.rs`, `course.rs` | a transfer seen from the control connection: progress, ABOR, the decision to land |
+//! | `upload.rs`, `download.rs`, `listing.rs` | a transfer seen from its own thread |
+//! | `data.rs`, `passive.rs`, `resumption.rs` | data connections: bytes and TLS, where they come from, whose session they resume |
+//! | `ascii.rs`, `facts.rs`, `ls.rs`, `time.rs`, `buffers.rs` | pure helpers |
+
+pub mod ascii;
+mod buffers;
+pub mod command;
+mod control;
+mod course;
+mod data;
+mod download;
+pub mod facts;
+mod files;
+pub mod lines;
+mod listing;
+mod login;
+pub mod ls;
+pub mod passive;
+mod ports;
+pub mod reply;
+mod resumption;
+mod secure;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub mod time;
+mod transfer;
+mod upload;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use landfall_auth::Login;
 
@@ -24,11 +63,35 @@ pub struct Engine {
     pub tls: Option<Arc<Tls>>,
     /// Drain and stop.
     pub lifecycle: Lifecycle,
+    /// The engine's own; `Arc::<Shared>::default()`.
+    pub shared: Arc<Shared>,
+}
+
+/// What sessions share beyond what the engine is given.
+#[derive(Default)]
+pub struct Shared {
+    buffers: buffers::Pool,
+    lookup: passive::Lookup,
+    transfers: AtomicU32,
 }
 
 impl Engine {
+    /// The same engine with other settings.
+    #[must_use]
+    pub fn reconfigured(&self, config: config::Ftp, limits: config::Limits) -> Self {
+        Self {
+            config,
+            limits,
+            login: self.login.clone(),
+            delivery: self.delivery.clone(),
+            tls: self.tls.clone(),
+            lifecycle: self.lifecycle.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+
     /// Serves one connection to its end. `implicit` begins with a TLS handshake.
     pub async fn serve(self: Arc<Self>, connection: Connection, implicit: bool) {
-        drop((connection, implicit));
+        session::Session::new(self, connection).run(implicit).await;
     }
 }

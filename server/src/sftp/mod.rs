@@ -109,6 +109,19 @@ enum Why {
 }
 
 impl Engine {
+    /// The same engine with other settings.
+    #[must_use]
+    pub fn reconfigured(&self, config: config::Sftp, limits: config::Limits) -> Self {
+        Self {
+            config,
+            limits,
+            login: self.login.clone(),
+            delivery: self.delivery.clone(),
+            host_keys: self.host_keys.clone(),
+            lifecycle: self.lifecycle.clone(),
+        }
+    }
+
     /// Serves one connection to its end: when this returns, its uploads are landed or suspended.
     pub async fn serve(self: Arc<Self>, connection: Connection) {
         let Connection { stream, peer, login_by, mut permit, .. } = connection;

@@ -1,0 +1,7 @@
+//! The crate's tests from outside, as one program: a database file, a door, people in front of it.
+
+mod database;
+mod declare;
+mod login;
+mod users;
+mod world;

@@ -1,0 +1,265 @@
+//! `[defaults]`, `[[users]]`, `[[groups]]`: what people are granted, and who they are.
+//! The keys of a grant are the same in all three; what they mean is `auth`'s matter.
+
+use landfall_auth::{Grant, Network, Overwrite, Permissions, Protocol};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+use super::lists;
+use super::units::{ByteSize, Moment, Secret};
+
+/// Permissions as people write them: `dropbox`, `all`, `read-only`, `none`, or the verbs by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verbs(pub Permissions);
+
+const NOTHING: Permissions = Permissions {
+    list: false,
+    read: false,
+    write: false,
+    overwrite: false,
+    delete: false,
+    rename: false,
+    mkdir: false,
+};
+
+const VERBS_FORM: &str =
+    "permissions are verbs out of list, read, write, overwrite, delete, rename, mkdir; or one of all, none, dropbox";
+
+impl Verbs {
+    /// Upload and nothing else; a file that landed cannot be seen, fetched or replaced.
+    const DROPBOX: Permissions = Permissions { write: true, mkdir: true, ..NOTHING };
+
+    fn add(permissions: &mut Permissions, verb: &str) -> Result<(), &'static str> {
+        match verb.trim() {
+            "list" => permissions.list = true,
+            "read" => permissions.read = true,
+            "write" => permissions.write = true,
+            "overwrite" => permissions.overwrite = true,
+            "delete" => permissions.delete = true,
+            "rename" => permissions.rename = true,
+            "mkdir" => permissions.mkdir = true,
+            "all" => *permissions = Permissions::default(),
+            "none" | "" => {}
+            "dropbox" => {
+                permissions.write = true;
+                permissions.mkdir = true;
+            }
+            _ => return Err(VERBS_FORM),
+        }
+        Ok(())
+    }
+
+    /// The verbs that are granted, by name.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let Permissions { list, read, write, overwrite, delete, rename, mkdir } = self.0;
+        [
+            (list, "list"),
+            (read, "read"),
+            (write, "write"),
+            (overwrite, "overwrite"),
+            (delete, "delete"),
+            (rename, "rename"),
+            (mkdir, "mkdir"),
+        ]
+        .into_iter()
+        .filter_map(|(granted, name)| granted.then_some(name))
+        .collect()
+    }
+}
+
+impl FromStr for Verbs {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut permissions = NOTHING;
+        for verb in text.split(',') {
+            Self::add(&mut permissions, verb)?;
+        }
+        Ok(Self(permissions))
+    }
+}
+
+impl fmt::Display for Verbs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == Self::DROPBOX {
+            return f.write_str("dropbox");
+        }
+        match self.names().as_slice() {
+            [] => f.write_str("none"),
+            names => f.write_str(&names.join(",")),
+        }
+    }
+}
+
+impl Serialize for Verbs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for Verbs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Verbs;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(VERBS_FORM)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Verbs, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Verbs, A::Error> {
+                let mut permissions = NOTHING;
+                while let Some(verb) = seq.next_element::<String>()? {
+                    Verbs::add(&mut permissions, &verb).map_err(de::Error::custom)?;
+                }
+                Ok(Verbs(permissions))
+            }
+            /// `{ delete = false }`: all but what is switched off.
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Verbs, A::Error> {
+                Permissions::deserialize(de::value::MapAccessDeserializer::new(map)).map(Verbs)
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+/// A protocol's name, for lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way(pub Protocol);
+
+impl FromStr for Way {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "ftp" => Ok(Self(Protocol::Ftp)),
+            "ftps" => Ok(Self(Protocol::Ftps)),
+            "sftp" => Ok(Self(Protocol::Sftp)),
+            _ => Err("a protocol is one of ftp, ftps, sftp"),
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Protocol::Ftp => "ftp",
+            Protocol::Ftps => "ftps",
+            Protocol::Sftp => "sftp",
+        })
+    }
+}
+
+impl Serialize for Way {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Declares a section that carries a grant beside fields of its own: serde's `flatten` cannot refuse unknown keys.
+macro_rules! granting {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+            /// Verbs: a list of them, `dropbox`, `all` or `none`.
+            pub permissions: Option<Verbs>,
+            /// What to do with a file of the same name: replace, reject, version.
+            pub overwrite: Option<Overwrite>,
+            /// Room for landed and staged files together, in bytes.
+            pub quota_bytes: Option<ByteSize>,
+            /// Landed and staged files together.
+            pub quota_files: Option<u64>,
+            /// Largest file, in bytes.
+            pub max_file_bytes: Option<ByteSize>,
+            /// Sessions at a time, all protocols together.
+            pub max_sessions: Option<u32>,
+            /// Ways in: ftp, ftps, sftp; none or absent means all.
+            #[serde(deserialize_with = "lists::optional_list")]
+            pub protocols: Option<Vec<Way>>,
+            /// Networks that may come in; none or absent means all.
+            #[serde(deserialize_with = "lists::optional_list")]
+            pub networks: Option<Vec<Network>>,
+        }
+
+        impl $name {
+            /// The grant among the keys.
+            #[must_use]
+            pub fn grant(&self) -> Grant {
+                Grant {
+                    permissions: self.permissions.map(|verbs| verbs.0),
+                    overwrite: self.overwrite,
+                    quota_bytes: self.quota_bytes.map(|size| size.0),
+                    quota_files: self.quota_files,
+                    max_file_bytes: self.max_file_bytes.map(|size| size.0),
+                    max_sessions: self.max_sessions,
+                    protocols: self.protocols.as_ref().map(|ways| ways.iter().map(|way| way.0).collect()),
+                    networks: self.networks.clone(),
+                }
+            }
+        }
+    };
+}
+
+granting! {
+    /// `[defaults]`: what holds for everybody whose groups and own entry do not say otherwise.
+    Defaults {}
+}
+
+granting! {
+    /// One of `[[groups]]`.
+    DeclaredGroup {
+        /// Name.
+        name: String,
+    }
+}
+
+granting! {
+    /// One of `[[users]]`: read-only elsewhere.
+    DeclaredUser {
+        /// Login name.
+        name: String,
+        /// Password in clear, for people who trust the place where their configuration lies.
+        password: Option<Secret>,
+        /// Password as a hash: `$argon2id$…`, or another kind that crypt(3) knows.
+        password_hash: Option<Secret>,
+        /// Public keys, one per line in OpenSSH's form.
+        public_keys: Vec<String>,
+        /// Directory on the storage; `/NAME` by default.
+        home: Option<String>,
+        /// Address for people.
+        email: Option<String>,
+        /// Groups; the first that says something wins.
+        #[serde(deserialize_with = "lists::list")]
+        groups: Vec<String>,
+        /// May not log in from then on.
+        expires: Option<Moment>,
+        /// May not log in.
+        disabled: bool,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs() {
+        for (text, shown) in [
+            ("list,read", Some("list,read")),
+            ("list, read", Some("list,read")),
+            ("dropbox", Some("dropbox")),
+            ("all", Some("list,read,write,overwrite,delete,rename,mkdir")),
+            ("none", Some("none")),
+            ("list,fly", None),
+        ] {
+            assert_eq!(text.parse::<Verbs>().ok().map(|verbs| verbs.to_string()).as_deref(), shown, "{text}");
+        }
+    }
+}

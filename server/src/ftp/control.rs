@@ -1,0 +1,175 @@
+//! The control connection: a socket, in clear or under TLS, that lines come from and replies go to.
+//! Knows no command; every wait has a limit here or at its caller.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::lines::{Lines, TooLong};
+use super::reply::Reply;
+
+/// A peer that takes no reply for so long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a closed connection waits for its peer's end, so that the last reply is not lost to a reset.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// And how much it reads meanwhile.
+const LINGER_BYTES: usize = 64 * 1_024;
+/// Bytes per read.
+const READ_BYTES: usize = 1_024;
+
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// A handshake failed: nothing can be said any more.
+    Gone,
+}
+
+/// What the kernel knows of the connection that has not been read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Nothing.
+    Nothing,
+    /// Bytes that may hold a command.
+    Bytes,
+    /// Its end: the peer has closed it, or it broke.
+    End,
+}
+
+/// The control connection.
+pub(super) struct Control {
+    stream: Stream,
+    /// Received and not yet obeyed.
+    pub(super) lines: Lines,
+}
+
+impl Control {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        // Urgent data (ABOR behind a Telnet Synch) must come in its place in the stream: RFC 1123 section 4.1.2.13.
+        if let Err(error) = socket2::SockRef::from(&stream).set_out_of_band_inline(true) {
+            tracing::debug!(%error, "no urgent data in line");
+        }
+        Self { stream: Stream::Clear(stream), lines: Lines::default() }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// Goes over to TLS. Whatever came before the handshake is thrown away.
+    pub(super) async fn start_tls(&mut self, config: Arc<ServerConfig>, within: Duration) -> io::Result<()> {
+        self.lines.clear();
+        let Stream::Clear(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let stream = timeout(within, TlsAcceptor::from(config).accept(stream)).await??;
+        self.stream = Stream::Tls(Box::new(stream));
+        Ok(())
+    }
+
+    /// Receives some bytes; 0 is the end, and also what a full buffer gets. Nothing is lost when the future is dropped.
+    pub(super) async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|context| self.poll_fill(context)).await
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // On the stack of the poll, not in the future: an idle session holds no read buffer.
+        let mut chunk = [0; READ_BYTES];
+        let room = self.lines.room().min(READ_BYTES);
+        let mut chunk = ReadBuf::new(&mut chunk[..room]);
+        ready!(self.poll_read(context, &mut chunk))?;
+        self.lines.push(chunk.filled());
+        Poll::Ready(Ok(chunk.filled().len()))
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, chunk: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Clear(stream) => Pin::new(stream).poll_read(context, chunk),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, chunk),
+            Stream::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The next line; `None` at the end of the connection.
+    pub(super) async fn line(&mut self) -> io::Result<Result<Option<Vec<u8>>, TooLong>> {
+        loop {
+            match self.lines.take() {
+                Ok(None) => {}
+                line => return Ok(line),
+            }
+            if self.fill().await? == 0 {
+                return Ok(Ok(None));
+            }
+        }
+    }
+
+    pub(super) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        let mut out = Vec::with_capacity(128);
+        reply.encode(&mut out);
+        timeout(SEND_TIMEOUT, async {
+            match &mut self.stream {
+                Stream::Clear(stream) => stream.write_all(&out).await,
+                Stream::Tls(stream) => {
+                    stream.write_all(&out).await?;
+                    stream.flush().await
+                }
+                Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
+            }
+        })
+        .await?
+    }
+
+    /// Asks the kernel what has arrived and was not read, whatever the runtime knows of it yet.
+    pub(super) fn pending(&self) -> Pending {
+        let Some(socket) = self.socket() else { return Pending::End };
+        let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN | PollFlags::RDHUP)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(0) => Pending::Nothing,
+            Ok(_) if fds[0].revents() == PollFlags::IN => Pending::Bytes,
+            Ok(_) | Err(_) => Pending::End,
+        }
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.stream {
+            Stream::Clear(stream) => Some(stream.as_fd()),
+            Stream::Tls(stream) => Some(stream.get_ref().0.as_fd()),
+            Stream::Gone => None,
+        }
+    }
+
+    /// Ends the connection so that what was said last arrives: a socket closed over unread bytes sends a reset, which
+    /// may overtake the reply.
+    pub(super) async fn close(mut self) {
+        let goodbye = async {
+            match &mut self.stream {
+                Stream::Clear(stream) => stream.shutdown().await?,
+                Stream::Tls(stream) => stream.shutdown().await?,
+                Stream::Gone => return Ok(()),
+            }
+            let mut read = 0;
+            while read < LINGER_BYTES {
+                self.lines.clear();
+                match self.fill().await? {
+                    0 => break,
+                    n => read += n,
+                }
+            }
+            io::Result::Ok(())
+        };
+        if let Ok(Err(error)) = timeout(LINGER_TIMEOUT, goodbye).await {
+            tracing::trace!(%error, "control connection was gone at its close");
+        }
+    }
+}

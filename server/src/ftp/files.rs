@@ -1,0 +1,214 @@
+//! Verbs on names: directories, removal, renames, facts, times. Everything goes through `delivery::Session`.
+
+use std::time::SystemTime;
+
+use landfall_auth::Permissions;
+use landfall_storage::{Kind, VirtualPath};
+
+use super::reply::{Reply, quoted};
+use super::session::Session;
+use super::time;
+
+/// Either reply is said; the error side lets `?` end a verb early.
+type Answer = Result<Reply, Reply>;
+
+impl Session {
+    pub(super) fn pwd(&self) -> Reply {
+        Reply::new(257, format!("{} is the current directory", quoted(self.state.directory.as_str())))
+    }
+
+    pub(super) async fn cwd(&mut self, name: &[u8]) -> Answer {
+        let path = self.path(name)?;
+        self.files()?.enter(&path).await?;
+        let reply = Reply::new(250, format!("Now in {path}"));
+        self.state.directory = path;
+        Ok(reply)
+    }
+
+    pub(super) async fn mkd(&mut self, name: &[u8]) -> Answer {
+        let path = self.path(name)?;
+        self.files()?.make_dir(&path).await?;
+        Ok(Reply::new(257, format!("{} is made", quoted(path.as_str()))))
+    }
+
+    pub(super) async fn rmd(&mut self, name: &[u8]) -> Answer {
+        let path = self.path(name)?;
+        self.files()?.remove_dir(&path).await?;
+        Ok(Reply::new(250, "Removed"))
+    }
+
+    pub(super) async fn dele(&mut self, name: &[u8]) -> Answer {
+        let path = self.path(name)?;
+        self.files()?.remove_file(&path).await?;
+        Ok(Reply::new(250, "Removed"))
+    }
+
+    pub(super) async fn rnfr(&mut self, name: &[u8]) -> Answer {
+        let path = self.path(name)?;
+        // What cannot be seen may still be renamed: whether it is there shows at RNTO.
+        let files = self.files()?;
+        if permissions(&files).list {
+            files.stat(&path).await?;
+        }
+        self.state.rename_from = Some(path);
+        Ok(Reply::new(350, "RNTO with the new name, please"))
+    }
+
+    pub(super) async fn rnto(&mut self, name: &[u8]) -> Answer {
+        let from = self.state.rename_from.take().ok_or_else(|| Reply::new(503, "RNFR comes before RNTO"))?;
+        let to = self.path(name)?;
+        Ok(match self.files()?.rename(&from, &to, true).await? {
+            Some(receipt) => super::transfer::landed(&receipt, 250),
+            None => Reply::new(250, "Renamed"),
+        })
+    }
+
+    /// RFC 3659 section 4. In TYPE A the size on the wire is another than the stored one, and telling the stored one
+    /// would lead to a wrong resume.
+    pub(super) async fn size(&mut self, name: &[u8]) -> Answer {
+        if self.state.ascii {
+            return Err(Reply::new(550, "SIZE needs TYPE I"));
+        }
+        let stat = self.files()?.stat(&self.path(name)?).await?;
+        match stat.kind {
+            Kind::File => Ok(Reply::new(213, stat.size.to_string())),
+            Kind::Directory | Kind::Other => Err(Reply::new(550, "not a file")),
+        }
+    }
+
+    /// RFC 3659 section 3, and the habit of setting by `MDTM time name`. A file whose own name looks like that wins.
+    pub(super) async fn mdtm(&mut self, argument: &[u8]) -> Answer {
+        let files = self.files()?;
+        let whole = self.path(argument)?;
+        let setting = split_time(argument);
+        match (files.stat(&whole).await, setting) {
+            (Ok(stat), _) if stat.kind == Kind::File => Ok(Reply::new(213, time::format(stat.modified))),
+            (Ok(_), _) => Err(Reply::new(550, "not a file")),
+            (Err(_), Some((modified, name))) => {
+                files.set_modified(&self.path(name)?, modified).await?;
+                Ok(Reply::new(213, time::format(modified)))
+            }
+            (Err(refusal), None) => Err(refusal.into()),
+        }
+    }
+
+    /// draft-somers-ftp-mfxx section 3.
+    pub(super) async fn mfmt(&mut self, argument: &[u8]) -> Answer {
+        let (modified, name) =
+            split_time(argument).ok_or_else(|| Reply::new(501, "MFMT takes YYYYMMDDhhmmss and a path"))?;
+        let path = self.path(name)?;
+        self.files()?.set_modified(&path, modified).await?;
+        Ok(Reply::new(213, format!("Modify={}; {path}", time::format(modified))))
+    }
+
+    /// draft-somers-ftp-mfxx section 5, for the one fact that can be set.
+    pub(super) async fn mff(&mut self, argument: &[u8]) -> Answer {
+        const FORM: &str = "MFF takes modify=YYYYMMDDhhmmss; and a path";
+        let form = || Reply::new(501, FORM);
+        let end = argument.windows(2).position(|two| two == b"; ").ok_or_else(form)?;
+        let (facts, name) = argument.split_at(end);
+        let facts = std::str::from_utf8(facts).map_err(|_| form())?;
+        let (fact, value) = facts.split_once('=').ok_or_else(form)?;
+        if !fact.eq_ignore_ascii_case("modify") {
+            return Err(Reply::new(504, FORM));
+        }
+        let modified = time::parse(value).ok_or_else(form)?;
+        let path = self.path(name.get(2..).unwrap_or_default())?;
+        self.files()?.set_modified(&path, modified).await?;
+        Ok(Reply::new(213, format!("modify={}; {path}", time::format(modified))))
+    }
+
+    pub(super) async fn avbl(&mut self) -> Answer {
+        let space = self.files()?.space().await?;
+        Ok(Reply::new(213, space.free_bytes.to_string()))
+    }
+
+    pub(super) async fn mlst(&mut self, name: &[u8]) -> Answer {
+        let files = self.files()?;
+        let path = if name.is_empty() { self.state.directory.clone() } else { self.path(name)? };
+        let stat = files.stat(&path).await?;
+        let line = format!("{} {path}", self.state.facts.line(&stat, permissions(&files)));
+        Ok(Reply::lines(250, "Facts:", vec![line], "End"))
+    }
+
+    pub(super) async fn site(&mut self, argument: &[u8]) -> Answer {
+        let end = argument.iter().position(|byte| *byte == b' ').unwrap_or(argument.len());
+        let (word, rest) = argument.split_at(end);
+        let rest = rest.get(1..).unwrap_or_default();
+        match word.to_ascii_uppercase().as_slice() {
+            b"HELP" => Ok(Self::site_help()),
+            b"CHMOD" => self.chmod(rest).await,
+            b"UTIME" => self.utime(rest).await,
+            _ => Err(Reply::new(504, "SITE HELP lists what there is")),
+        }
+    }
+
+    async fn chmod(&mut self, argument: &[u8]) -> Answer {
+        let parsed = split_word(argument).and_then(|(mode, name)| {
+            let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
+            (mode <= 0o777).then_some((mode, name))
+        });
+        let (mode, name) = parsed.ok_or_else(|| Reply::new(501, "SITE CHMOD takes a mode up to 777 and a path"))?;
+        let path = self.path(name)?;
+        self.files()?.set_mode(&path, mode).await?;
+        Ok(Reply::new(200, format!("Mode {mode:03o}")))
+    }
+
+    /// Two forms are in use: `time path`, and `path atime mtime ctime UTC`.
+    async fn utime(&mut self, argument: &[u8]) -> Answer {
+        let parsed = split_time(argument).or_else(|| split_utime(argument));
+        let (modified, name) = parsed.ok_or_else(|| Reply::new(501, "SITE UTIME takes YYYYMMDDhhmmss and a path"))?;
+        let path = self.path(name)?;
+        self.files()?.set_modified(&path, modified).await?;
+        Ok(Reply::new(200, format!("Modify={}", time::format(modified))))
+    }
+}
+
+/// What the user's own grant says.
+pub(super) fn permissions(files: &crate::delivery::Session) -> Permissions {
+    files.user().effective.permissions.unwrap_or_default()
+}
+
+/// The directory that a name stands in, and the name.
+pub(super) fn split_path(path: &VirtualPath) -> Option<(VirtualPath, &str)> {
+    Some((path.parent()?, path.file_name()?))
+}
+
+fn split_word(argument: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = argument.iter().position(|byte| *byte == b' ')?;
+    let (word, rest) = argument.split_at(end);
+    rest.get(1..).filter(|rest| !rest.is_empty()).map(|rest| (word, rest))
+}
+
+/// `YYYYMMDDhhmmss path`.
+fn split_time(argument: &[u8]) -> Option<(SystemTime, &[u8])> {
+    let (word, name) = split_word(argument)?;
+    Some((time::parse(std::str::from_utf8(word).ok()?)?, name))
+}
+
+/// `path atime mtime ctime UTC`.
+fn split_utime(argument: &[u8]) -> Option<(SystemTime, &[u8])> {
+    let mut words = argument.rsplitn(5, |byte| *byte == b' ');
+    let (zone, _changed, modified, _accessed) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let name = words.next()?;
+    let modified = time::parse(std::str::from_utf8(modified).ok()?)?;
+    zone.eq_ignore_ascii_case(b"UTC").then_some((modified, name))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_utime() {
+        let wanted = time::parse("20240229123456").unwrap();
+        assert_eq!(split_time(b"20240229123456 a b.jpg"), Some((wanted, b"a b.jpg".as_slice())));
+        assert_eq!(
+            split_utime(b"a b.jpg 20200101000000 20240229123456 20200101000000 UTC"),
+            Some((wanted, b"a b.jpg".as_slice()))
+        );
+        assert_eq!(split_utime(b"a.jpg 20240229123456"), None);
+        assert_eq!(split_time(b"20240229123456 "), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! AUTH, PBSZ, PROT (RFC 4217), and the one place that decides whether a data connection may be in clear.
+
+use std::io;
+use std::sync::Arc;
+
+use super::data::Terms;
+use super::reply::Reply;
+use super::resumption;
+use super::session::{End, Session, State};
+use crate::config::{SessionReuse, TlsPolicy};
+
+impl Session {
+    /// Does the handshake on the control connection. What the client said before it is forgotten.
+    pub(super) async fn start_tls(&mut self) -> Result<(), End> {
+        let Some(tls) = &self.engine.tls else {
+            tracing::error!("a TLS listener has no certificate");
+            return Err(End::Lost);
+        };
+        let configs = resumption::bind(&tls.configs());
+        let started = self.control.start_tls(configs.control.clone(), self.engine.limits.handshake()).await;
+        if let Err(error) = started {
+            tracing::debug!(peer = %self.peer, why = handshake_failure(&error), "no TLS on the control connection");
+            return Err(End::Lost);
+        }
+        self.tls = Some(configs);
+        self.claimed = None;
+        self.state = State::default();
+        Ok(())
+    }
+
+    fn offers_tls(&self) -> bool {
+        self.engine.config.tls != TlsPolicy::Off && self.engine.tls.is_some()
+    }
+
+    pub(super) async fn auth(&mut self, mechanism: &str) -> Result<(), End> {
+        // RFC 4217 section 3 names TLS; the others are its older names.
+        let known = ["TLS", "TLS-C", "SSL"].iter().any(|name| mechanism.trim().eq_ignore_ascii_case(name));
+        let refusal = if !self.offers_tls() {
+            Reply::new(502, "TLS is switched off here")
+        } else if !known {
+            Reply::new(504, "Only AUTH TLS is offered")
+        } else if self.control.is_tls() {
+            Reply::new(503, "TLS is on already")
+        } else if self.files.is_some() {
+            Reply::new(503, "AUTH comes before the login")
+        } else {
+            self.say(&Reply::new(234, "Begin TLS")).await?;
+            return self.start_tls().await;
+        };
+        self.say(&refusal).await
+    }
+
+    pub(super) fn pbsz(&mut self, size: &str) -> Result<Reply, Reply> {
+        if !self.control.is_tls() {
+            return Err(Reply::new(503, "AUTH TLS comes before PBSZ"));
+        }
+        if size.trim().parse::<u32>().is_err() {
+            return Err(Reply::new(501, "PBSZ takes a number, and 0 is the one that TLS uses"));
+        }
+        self.state.protection_begun = true;
+        Ok(Reply::new(200, "PBSZ=0"))
+    }
+
+    pub(super) fn prot(&mut self, level: &str) -> Result<Reply, Reply> {
+        if !self.control.is_tls() {
+            return Err(Reply::new(503, "AUTH TLS comes before PROT"));
+        }
+        if !self.state.protection_begun {
+            return Err(Reply::new(503, "PBSZ comes before PROT"));
+        }
+        let private = match level.trim().to_ascii_uppercase().as_str() {
+            "P" => true,
+            "C" => false,
+            "S" | "E" => return Err(Reply::new(536, "Only PROT P and PROT C are offered")),
+            _ => return Err(Reply::new(504, "PROT takes P or C")),
+        };
+        self.data_channel(private).map_err(|refusal| Reply::new(534, refusal.text().to_owned()))?;
+        self.state.private = private;
+        Ok(Reply::new(200, if private { "Data connections are private" } else { "Data connections are in clear" }))
+    }
+
+    /// May the next data connection be used, and how is it to be spoken on? Asked for every transfer of every verb.
+    pub(super) fn data_terms(&self) -> Result<Terms, Reply> {
+        self.data_channel(self.state.private)?;
+        let (limits, config) = (&self.engine.limits, &self.engine.config);
+        Ok(Terms {
+            tls: self.tls.as_ref().filter(|_| self.state.private).map(|configs| Arc::clone(&configs.data)),
+            reuse_required: config.tls_session_reuse == SessionReuse::Required,
+            close_notify_required: config.tls_close_notify_required,
+            handshake: limits.handshake(),
+            idle: std::time::Duration::from_secs(limits.transfer_idle_seconds.max(1)),
+        })
+    }
+
+    /// The policy itself: RFC 4217 section 10 gives its code.
+    fn data_channel(&self, private: bool) -> Result<(), Reply> {
+        if self.engine.config.tls == TlsPolicy::Required && !(private && self.tls.is_some()) {
+            return Err(Reply::new(521, "Data connections in clear are not allowed here; use PBSZ 0 and PROT P"));
+        }
+        Ok(())
+    }
+}
+
+/// For the log: what a stranger's handshake failed on, without its bytes.
+fn handshake_failure(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "it took too long".to_owned(),
+        _ => error.to_string(),
+    }
+}

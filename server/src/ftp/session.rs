@@ -1,0 +1,272 @@
+//! One session: its state, its loop, and who obeys which verb. Moves no payload itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use landfall_storage::VirtualPath;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use super::Engine;
+use super::command::{Command, ParseError, Verb, When};
+use super::control::Control;
+use super::facts::Chosen;
+use super::passive::Way;
+use super::reply::Reply;
+use crate::delivery;
+use crate::listen::{Connection, Permit};
+use crate::tls::Configs;
+
+/// Why a session ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client said goodbye.
+    Quit,
+    /// The control connection is gone.
+    Lost,
+    /// A line over the limit.
+    LineTooLong,
+    /// Somebody's browser.
+    Http,
+    /// No login in time.
+    LoginDeadline,
+    /// No command for too long.
+    Idle,
+    /// The server is going down.
+    Draining,
+    /// Kicked, or the user was disabled.
+    Ended,
+    /// Not let in, for this reason.
+    Denied(String),
+}
+
+impl End {
+    /// What the peer hears last.
+    fn last_words(&self) -> Option<Reply> {
+        match self {
+            Self::Quit => Some(Reply::new(221, "Goodbye")),
+            Self::Lost | Self::Http => None,
+            Self::LineTooLong => Some(Reply::new(500, "The line is longer than 4096 bytes")),
+            Self::LoginDeadline => Some(Reply::new(421, "No login in time")),
+            Self::Idle => Some(Reply::new(421, "No command for too long")),
+            Self::Draining => Some(Reply::new(421, "The server is going down; come back in a minute")),
+            Self::Ended => Some(Reply::new(421, "This session was ended by the operator")),
+            Self::Denied(sentence) => Some(Reply::new(421, sentence.clone())),
+        }
+    }
+}
+
+/// What commands set for those after them. REIN puts it back.
+#[derive(Default)]
+pub(super) struct State {
+    /// Where relative names begin.
+    pub(super) directory: VirtualPath,
+    /// TYPE A. It begins off, other than RFC 959 says: who sends no TYPE sends images, and converting line ends in
+    /// them would destroy them.
+    pub(super) ascii: bool,
+    /// PBSZ came.
+    pub(super) protection_begun: bool,
+    /// PROT P.
+    pub(super) private: bool,
+    /// EPSV ALL came: no other way from now on (RFC 2428 section 4).
+    pub(super) only_epsv: bool,
+    /// REST, for the next transfer.
+    pub(super) restart: u64,
+    /// ALLO, for the next upload.
+    pub(super) announced_bytes: Option<u64>,
+    /// RNFR.
+    pub(super) rename_from: Option<VirtualPath>,
+    /// OPTS MLST.
+    pub(super) facts: Chosen,
+    /// PASV, EPSV, PORT, EPRT, for the next transfer.
+    pub(super) way: Option<Way>,
+}
+
+/// One session.
+pub(super) struct Session {
+    pub(super) engine: Arc<Engine>,
+    pub(super) control: Control,
+    pub(super) peer: SocketAddr,
+    /// The address that the client connected to, as far as it knows.
+    pub(super) local: SocketAddr,
+    /// The address that this end of the socket has.
+    pub(super) own: IpAddr,
+    pub(super) permit: Permit,
+    pub(super) login_by: Instant,
+    /// USER, until PASS decides.
+    pub(super) claimed: Option<String>,
+    pub(super) wrong_logins: u32,
+    /// `Some` from the login on.
+    pub(super) files: Option<delivery::Session>,
+    /// What this control connection's handshake used, and its data connections must.
+    pub(super) tls: Option<Configs>,
+    pub(super) state: State,
+}
+
+impl Session {
+    pub(super) fn new(engine: Arc<Engine>, connection: Connection) -> Self {
+        let Connection { stream, peer, local, login_by, permit } = connection;
+        let own = stream.local_addr().map_or(local.ip(), |address| address.ip().to_canonical());
+        Self {
+            engine,
+            control: Control::new(stream),
+            peer,
+            local,
+            own,
+            permit,
+            login_by,
+            claimed: None,
+            wrong_logins: 0,
+            files: None,
+            tls: None,
+            state: State::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self, implicit: bool) {
+        let began = Instant::now();
+        let Err(end) = self.converse(implicit).await;
+        if let Some(reply) = end.last_words() {
+            self.control.send(&reply).await.ok();
+        }
+        self.log_out(began);
+        // The place in the limits is held until the socket is closed.
+        let Self { control, permit, .. } = self;
+        if end != End::Lost {
+            control.close().await;
+        }
+        drop(permit);
+    }
+
+    async fn converse(&mut self, implicit: bool) -> Result<std::convert::Infallible, End> {
+        if implicit {
+            self.start_tls().await?;
+            // Implicit FTPS has been private throughout since before RFC 4217; its clients rarely say PROT.
+            self.state.protection_begun = true;
+            self.state.private = true;
+        }
+        self.say(&Reply::new(220, "Landfall")).await?;
+        loop {
+            let line = self.next_line().await?;
+            match Command::parse(&line) {
+                // Boxed, so that an idle session does not hold the room of the largest command.
+                Ok(command) => Box::pin(self.obey(command)).await?,
+                Err(error) => self.not_a_command(error).await?,
+            }
+        }
+    }
+
+    async fn next_line(&mut self) -> Result<Vec<u8>, End> {
+        let ended = self.files.as_ref().map(|files| files.ended().clone());
+        let (deadline, overdue) = match &ended {
+            Some(_) => (Instant::now() + Duration::from_secs(self.engine.limits.idle_seconds), End::Idle),
+            None => (self.login_by, End::LoginDeadline),
+        };
+        let kicked = async {
+            match &ended {
+                Some(ended) => ended.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = kicked => Err(End::Ended),
+            () = self.engine.lifecycle.draining() => Err(End::Draining),
+            line = self.control.line() => match line {
+                Ok(Ok(Some(line))) => Ok(line),
+                Ok(Err(_)) => Err(End::LineTooLong),
+                Ok(Ok(None)) | Err(_) => Err(End::Lost),
+            },
+            () = sleep_until(deadline) => Err(overdue),
+        }
+    }
+
+    async fn not_a_command(&mut self, error: ParseError) -> Result<(), End> {
+        let reply = match error {
+            // A page on another site can make a browser speak here in its visitor's name; not one line more is read.
+            ParseError::Http if self.files.is_none() => return Err(End::Http),
+            ParseError::Http | ParseError::Unknown => Reply::new(500, "This command is not known; HELP lists all"),
+            ParseError::Empty => Reply::new(500, "A command is needed"),
+            ParseError::ArgumentMissing(spec) => Reply::new(501, format!("{} {}", spec.name, spec.help)),
+            ParseError::ArgumentUnwanted(spec) => Reply::new(501, format!("{} takes nothing after it", spec.name)),
+        };
+        self.say(&reply).await
+    }
+
+    pub(super) async fn say(&mut self, reply: &Reply) -> Result<(), End> {
+        self.control.send(reply).await.map_err(|_| End::Lost)
+    }
+
+    /// What this session may do.
+    pub(super) fn files(&self) -> Result<delivery::Session, Reply> {
+        self.files.clone().ok_or_else(|| Reply::new(530, "Log in with USER and PASS first"))
+    }
+
+    /// A name from a client, seen from the current directory.
+    pub(super) fn path(&self, name: &[u8]) -> Result<VirtualPath, Reply> {
+        Ok(self.state.directory.resolve_bytes(name)?)
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), End> {
+        if command.spec.when == When::LoggedIn
+            && let Err(reply) = self.files()
+        {
+            return self.say(&reply).await;
+        }
+        let argument = command.argument.as_slice();
+        let text = command.text();
+        let done = match command.spec.verb {
+            Verb::Abor => self.abort_nothing(),
+            Verb::Acct => Ok(Reply::new(202, "No account is needed")),
+            Verb::Allo => self.allo(&text),
+            Verb::Appe => return self.appe(argument).await,
+            Verb::Auth => return self.auth(&text).await,
+            Verb::Avbl => self.avbl().await,
+            Verb::Ccc => Err(Reply::new(534, "The control connection stays under TLS here")),
+            Verb::Cdup => self.cwd(b"..").await,
+            Verb::Clnt => Ok(Reply::new(200, "Noted")),
+            Verb::Cwd => self.cwd(argument).await,
+            Verb::Dele => self.dele(argument).await,
+            Verb::Eprt => self.eprt(&text),
+            Verb::Epsv => self.epsv(&text).await,
+            Verb::Feat => Ok(self.feat()),
+            Verb::Help => Ok(Self::help(argument)),
+            Verb::Lang => Self::lang(&text),
+            Verb::List => return self.list(argument).await,
+            Verb::Mdtm => self.mdtm(argument).await,
+            Verb::Mff => self.mff(argument).await,
+            Verb::Mfmt => self.mfmt(argument).await,
+            Verb::Mkd => self.mkd(argument).await,
+            Verb::Mlsd => return self.mlsd(argument).await,
+            Verb::Mlst => self.mlst(argument).await,
+            Verb::Mode => Self::mode(&text),
+            Verb::Nlst => return self.nlst(argument).await,
+            Verb::Noop => Ok(Reply::new(200, "Here")),
+            Verb::Opts => self.opts(&text),
+            Verb::Pass => self.pass(&text).await?,
+            Verb::Pasv => self.pasv().await,
+            Verb::Pbsz => self.pbsz(&text),
+            Verb::Port => self.port(&text),
+            Verb::Prot => self.prot(&text),
+            Verb::Pwd => Ok(self.pwd()),
+            Verb::Quit => return Err(End::Quit),
+            Verb::Rein => Ok(self.rein()),
+            Verb::Rest => self.rest(&text),
+            Verb::Retr => return self.retr(argument).await,
+            Verb::Rmd => self.rmd(argument).await,
+            Verb::Rnfr => self.rnfr(argument).await,
+            Verb::Rnto => self.rnto(argument).await,
+            Verb::Site => self.site(argument).await,
+            Verb::Size => self.size(argument).await,
+            Verb::Stat => self.stat(argument).await,
+            Verb::Stor => return self.stor(argument).await,
+            Verb::Stou => return self.stou(argument).await,
+            Verb::Stru => Self::stru(&text),
+            Verb::Syst => Ok(Reply::new(215, "UNIX Type: L8")),
+            Verb::Type => self.set_type(&text),
+            Verb::User => self.user(&text),
+        };
+        match done {
+            Ok(reply) | Err(reply) => self.say(&reply).await,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Verbs that set or tell something of the session itself: TYPE, MODE, STRU, OPTS, FEAT, HELP, REST, ALLO, LANG.
+
+use super::command::{TABLE, Verb, spec};
+use super::facts::Chosen;
+use super::reply::Reply;
+use super::session::Session;
+use crate::config::TlsPolicy;
+
+impl Session {
+    /// What really works, and nothing else (RFC 2389 section 3).
+    pub(super) fn feat(&self) -> Reply {
+        let config = &self.engine.config;
+        let mut lines: Vec<String> = Vec::new();
+        if config.tls != TlsPolicy::Off && self.engine.tls.is_some() {
+            lines.extend(["AUTH TLS", "PBSZ", "PROT"].map(str::to_owned));
+        }
+        if config.active {
+            lines.push("EPRT".to_owned());
+        }
+        let always =
+            ["AVBL", "CLNT", "EPSV", "LANG EN*", "MDTM", "MFF modify;", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8"];
+        lines.extend(always.map(str::to_owned));
+        lines.push(format!("MLST {}", self.state.facts.feature()));
+        Reply::lines(211, "Extensions:", lines, "End")
+    }
+
+    pub(super) fn help(argument: &[u8]) -> Reply {
+        if argument.is_empty() {
+            let names: Vec<&str> = TABLE.iter().map(|spec| spec.name).collect();
+            let lines = names.chunks(10).map(|row| row.join(" ")).collect();
+            return Reply::lines(214, "Commands:", lines, "HELP NAME tells about one");
+        }
+        match spec(argument.trim_ascii()) {
+            Some(spec) => Reply::new(214, format!("{} {}", spec.name, spec.help)),
+            None => Reply::new(502, "This command is not known; HELP lists all"),
+        }
+    }
+
+    pub(super) fn lang(text: &str) -> Result<Reply, Reply> {
+        let asked = text.trim();
+        // RFC 2640 section 4.1: en covers en-GB and its like.
+        if asked.is_empty() || asked.split('-').next().is_some_and(|first| first.eq_ignore_ascii_case("en")) {
+            return Ok(Reply::new(200, "Replies are in English"));
+        }
+        Err(Reply::new(504, "Replies are in English only"))
+    }
+
+    pub(super) fn set_type(&mut self, text: &str) -> Result<Reply, Reply> {
+        let asked = text.trim().to_ascii_uppercase();
+        self.state.ascii = match asked.as_str() {
+            "I" | "L 8" | "L8" => false,
+            "A" | "A N" => true,
+            _ => return Err(Reply::new(504, "TYPE takes I (bytes as they are) or A (text)")),
+        };
+        Ok(Reply::new(200, if self.state.ascii { "TYPE A" } else { "TYPE I" }))
+    }
+
+    pub(super) fn mode(text: &str) -> Result<Reply, Reply> {
+        if text.trim().eq_ignore_ascii_case("S") {
+            return Ok(Reply::new(200, "MODE S"));
+        }
+        Err(Reply::new(504, "MODE S is the only one"))
+    }
+
+    pub(super) fn stru(text: &str) -> Result<Reply, Reply> {
+        if text.trim().eq_ignore_ascii_case("F") {
+            return Ok(Reply::new(200, "STRU F"));
+        }
+        Err(Reply::new(504, "STRU F is the only one"))
+    }
+
+    pub(super) fn opts(&mut self, text: &str) -> Result<Reply, Reply> {
+        let (name, value) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        match name.to_ascii_uppercase().as_str() {
+            "UTF8" | "UTF-8" => match value.trim().to_ascii_uppercase().as_str() {
+                "" | "ON" | "NLST" => Ok(Reply::new(200, "Names are UTF-8")),
+                _ => Err(Reply::new(504, "Names are UTF-8 always")),
+            },
+            "MLST" => {
+                self.state.facts = Chosen::parse(value);
+                Ok(Reply::new(200, format!("MLST OPTS {}", self.state.facts.names())))
+            }
+            _ if spec(name.as_bytes()).is_some() => Err(Reply::new(501, "This command has no options")),
+            _ => Err(Reply::new(501, "OPTS takes UTF8 or MLST")),
+        }
+    }
+
+    pub(super) fn rest(&mut self, text: &str) -> Result<Reply, Reply> {
+        let offset: u64 =
+            text.trim().parse().map_err(|_| Reply::new(501, "REST takes a number of bytes, 0 or more"))?;
+        if offset > 0 && self.state.ascii {
+            // Where a byte of the converted text stands in the file cannot be known.
+            return Err(Reply::new(501, "REST needs TYPE I"));
+        }
+        self.state.restart = offset;
+        Ok(Reply::new(350, format!("The next transfer begins at byte {offset}")))
+    }
+
+    /// `ALLO bytes [R bytes]` (RFC 959 section 4.1.3).
+    pub(super) fn allo(&mut self, text: &str) -> Result<Reply, Reply> {
+        let number = text.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok());
+        let bytes = number.ok_or_else(|| Reply::new(501, "ALLO takes a number of bytes"))?;
+        // Clients that have no size say 0.
+        self.state.announced_bytes = (bytes > 0).then_some(bytes);
+        Ok(Reply::new(200, "The next upload must have this size"))
+    }
+
+    /// ABOR while nothing runs: a data connection that was prepared is given up (RFC 959 section 4.1.3).
+    pub(super) fn abort_nothing(&mut self) -> Result<Reply, Reply> {
+        self.state.way = None;
+        Ok(Reply::new(225, "No transfer to stop"))
+    }
+
+    /// What STAT without a path tells, transfer aside.
+    pub(super) fn status(&self) -> Reply {
+        let user = self.files.as_ref().map_or("nobody", |files| files.user().name.as_str());
+        let connection = if self.control.is_tls() { "under TLS" } else { "in clear" };
+        let data = if self.state.private { "private" } else { "in clear" };
+        let lines = vec![
+            format!("Logged in as {user}, control connection {connection}, data connections {data}"),
+            format!("TYPE {}, MODE S, STRU F", if self.state.ascii { "A" } else { "I" }),
+            "No transfer".to_owned(),
+        ];
+        Reply::lines(211, "Landfall", lines, "End")
+    }
+
+    pub(super) fn site_help() -> Reply {
+        let lines =
+            vec!["CHMOD <mode> <path>".to_owned(), "UTIME <YYYYMMDDhhmmss> <path>".to_owned(), "HELP".to_owned()];
+        debug_assert!(TABLE.iter().any(|spec| spec.verb == Verb::Site));
+        Reply::lines(214, "SITE commands:", lines, "End")
+    }
+}

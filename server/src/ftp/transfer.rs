@@ -1,0 +1,481 @@
+//! A transfer seen from the control connection: it begins, is asked about, is stopped, may land, and gets its reply.
+//! The bytes move on a thread of their own.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use landfall_storage::Begin;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Engine;
+use super::command::{Command, Verb};
+use super::control::Pending;
+use super::course::{Course, StopOnDrop};
+use super::data::{Break, Terms};
+use super::download::{self, Outgoing};
+use super::listing::Names;
+use super::passive::{self, Way};
+use super::reply::Reply;
+use super::session::{End, Session};
+use super::upload::{self, Incoming, Question, Suspension};
+use crate::delivery::Receipt;
+
+/// How long one command that has arrived may take to be read, before a landing is decided without it.
+const SETTLE_WAIT: Duration = Duration::from_millis(100);
+/// And how many reads that may take.
+const MAX_SETTLE_READS: u32 = 16;
+/// Names tried for STOU.
+const MAX_UNIQUE_NAMES: u32 = 8;
+
+/// What is to be moved.
+pub(super) enum Job {
+    Receive(Incoming),
+    Send(Outgoing),
+    List(Names),
+}
+
+/// How it went.
+#[derive(Debug)]
+enum Outcome {
+    Received(upload::Outcome),
+    Sent(download::Outcome),
+}
+
+/// A place among the transfers of all sessions.
+pub(super) struct Place(Arc<Engine>);
+
+impl Place {
+    fn take(engine: &Arc<Engine>) -> Option<Self> {
+        let most = engine.limits.transfers;
+        let taken = engine
+            .shared
+            .transfers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| (running < most).then_some(running + 1));
+        taken.is_ok().then(|| Self(engine.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.shared.transfers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// All that a transfer needs beside its job.
+pub(super) struct Prepared {
+    way: Way,
+    terms: Terms,
+    place: Place,
+    question: Option<oneshot::Receiver<Question>>,
+}
+
+/// What the control connection said while a transfer ran.
+#[derive(Default)]
+struct Overheard {
+    /// ABOR came and stopped it.
+    aborted: bool,
+    /// ABOR came after the end was decided.
+    aborted_late: bool,
+    quit: bool,
+    end: Option<End>,
+}
+
+impl Session {
+    pub(super) async fn retr(&mut self, name: &[u8]) -> Result<(), End> {
+        let offset = std::mem::take(&mut self.state.restart);
+        let started = async {
+            let path = self.path(name)?;
+            let files = self.files()?;
+            self.offset_fits(offset)?;
+            let file = files.download(&path).await?;
+            if offset > file.size() {
+                return Err(Reply::new(
+                    554,
+                    format!("offset {offset} is beyond the {} bytes of the file", file.size()),
+                ));
+            }
+            let opening = Reply::new(150, format!("{} bytes come", file.size() - offset));
+            let activity = files.activity().clone();
+            let job = Job::Send(Outgoing { file, offset, ascii: self.state.ascii, activity });
+            Ok((self.prepare()?, format!("RETR {path}"), opening, job))
+        };
+        match started.await {
+            Ok((prepared, doing, opening, job)) => self.transfer(prepared, doing, opening, job).await,
+            Err(reply) => self.say(&reply).await,
+        }
+    }
+
+    pub(super) async fn stor(&mut self, name: &[u8]) -> Result<(), End> {
+        let begin = match std::mem::take(&mut self.state.restart) {
+            0 => Begin::Fresh,
+            offset => Begin::Resume { offset },
+        };
+        self.receive("STOR", name, begin, |_| Reply::new(150, "Send the file")).await
+    }
+
+    pub(super) async fn appe(&mut self, name: &[u8]) -> Result<(), End> {
+        self.state.restart = 0;
+        self.receive("APPE", name, Begin::Append, |_| Reply::new(150, "Send the rest")).await
+    }
+
+    /// The name stands in the 150 as RFC 1123 section 4.1.2.9 wants it.
+    pub(super) async fn stou(&mut self, name: &[u8]) -> Result<(), End> {
+        self.state.restart = 0;
+        match self.unique(name).await {
+            Ok(unique) => {
+                let opening = |name: &str| Reply::new(150, format!("FILE: {name}"));
+                self.receive("STOU", unique.as_bytes(), Begin::Fresh, opening).await
+            }
+            Err(reply) => self.say(&reply).await,
+        }
+    }
+
+    /// A name that nothing has: the one asked for with a number that nobody else draws.
+    async fn unique(&self, name: &[u8]) -> Result<String, Reply> {
+        let files = self.files()?;
+        let wanted = if name.is_empty() { b"upload".as_slice() } else { name };
+        let wanted = std::str::from_utf8(wanted).map_err(|_| Reply::from(landfall_storage::PathError::NotUtf8))?;
+        let (stem, extension) = match wanted.rfind('.') {
+            Some(dot) if dot > 0 => wanted.split_at(dot),
+            _ => (wanted, ""),
+        };
+        for _ in 0..MAX_UNIQUE_NAMES {
+            let mut random = [0; 8];
+            aws_lc_rs::rand::fill(&mut random).map_err(|_| Reply::new(451, "no unique name was found"))?;
+            let candidate = format!("{stem}-{:016x}{extension}", u64::from_ne_bytes(random));
+            if files.stat(&self.path(candidate.as_bytes())?).await.is_err() {
+                return Ok(candidate);
+            }
+        }
+        Err(Reply::new(450, "no unique name was found; try again"))
+    }
+
+    async fn receive(
+        &mut self,
+        verb: &str,
+        name: &[u8],
+        begin: Begin,
+        opening: impl FnOnce(&str) -> Reply,
+    ) -> Result<(), End> {
+        let announced_bytes = self.state.announced_bytes.take();
+        let started = async {
+            let path = self.path(name)?;
+            if let Begin::Resume { offset } = begin {
+                self.offset_fits(offset)?;
+            }
+            // Beginning afresh gives up what is suspended: only when a data connection can follow.
+            let mut prepared = self.prepare()?;
+            let ascii = self.state.ascii;
+            // Only here the size announced is sure to be the whole file's.
+            let expected = announced_bytes.filter(|_| begin == Begin::Fresh && !ascii);
+            let upload = self.files()?.upload(&path, begin, expected).await?;
+            let (question, asked) = oneshot::channel();
+            prepared.question = Some(asked);
+            let opening = opening(path.file_name().unwrap_or_default());
+            let job = Job::Receive(Incoming { upload, ascii, announced_bytes, question });
+            Ok((prepared, format!("{verb} {path}"), opening, job))
+        };
+        match started.await {
+            Ok((prepared, doing, opening, job)) => self.transfer(prepared, doing, opening, job).await,
+            Err(reply) => self.say(&reply).await,
+        }
+    }
+
+    fn offset_fits(&self, offset: u64) -> Result<(), Reply> {
+        if offset > 0 && self.state.ascii {
+            return Err(Reply::new(501, "REST needs TYPE I"));
+        }
+        Ok(())
+    }
+
+    /// Takes what PASV and its like have prepared, if policy lets it be used.
+    pub(super) fn prepare(&mut self) -> Result<Prepared, Reply> {
+        let terms = self.data_terms()?;
+        let way = self.state.way.take().ok_or_else(|| Reply::new(425, "Use EPSV or PASV first"))?;
+        let place = Place::take(&self.engine)
+            .ok_or_else(|| Reply::new(450, "Too many transfers run at this moment; try again in a while"))?;
+        Ok(Prepared { way, terms, place, question: None })
+    }
+
+    /// Runs a transfer, and listens to the control connection all the while.
+    pub(super) async fn transfer(
+        &mut self,
+        prepared: Prepared,
+        doing: String,
+        opening: Reply,
+        job: Job,
+    ) -> Result<(), End> {
+        let Prepared { way, terms, place, question } = prepared;
+        let Some(files) = self.files.clone() else { return Ok(()) };
+        files.doing(&doing);
+        let course = Arc::new(Course::default());
+        let _stop = StopOnDrop(course.clone());
+        let (done, outcome) = oneshot::channel();
+        let only_from = self.engine.config.data_peer_check.then_some(self.peer.ip());
+        let within = Duration::from_secs(self.engine.limits.data_connect_seconds.max(1));
+        let connecting = passive::connect(way, self.own, only_from, within);
+        // On a task of its own: whatever becomes of this one, the job is ended on a thread that may block.
+        tokio::spawn(run(self.engine.clone(), connecting, terms, job, course.clone(), done, place));
+        self.say(&opening).await?;
+
+        let mut heard = Overheard::default();
+        let outcome = self.attend(&course, outcome, question, &mut heard, &files).await?;
+        files.doing("idle");
+
+        let reply = match outcome {
+            Some(outcome) => reply_of(outcome),
+            None => Reply::new(451, "The transfer failed inside the server; try again later"),
+        };
+        match heard.end {
+            Some(End::Lost) => return Err(End::Lost),
+            Some(end) => {
+                self.say(&reply).await?;
+                return Err(end);
+            }
+            None => self.say(&reply).await?,
+        }
+        if heard.aborted {
+            self.say(&Reply::new(226, "Stopped")).await?;
+        } else if heard.aborted_late {
+            self.say(&Reply::new(226, "The transfer had ended before it could be stopped")).await?;
+        }
+        if heard.quit { Err(End::Quit) } else { Ok(()) }
+    }
+
+    /// Waits for the end of a transfer, answering what may be said meanwhile.
+    async fn attend(
+        &mut self,
+        course: &Course,
+        mut outcome: oneshot::Receiver<Outcome>,
+        mut question: Option<oneshot::Receiver<Question>>,
+        heard: &mut Overheard,
+        files: &crate::delivery::Session,
+    ) -> Result<Option<Outcome>, End> {
+        let lifecycle = self.engine.lifecycle.clone();
+        // Commands may have come right behind the one that began this.
+        self.overhear(course, heard).await?;
+        loop {
+            let asked = async {
+                match &mut question {
+                    Some(question) => question.await.ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            let listening = heard.end.is_none() && self.control.lines.room() > 0;
+            tokio::select! {
+                biased;
+                outcome = &mut outcome => return Ok(outcome.ok()),
+                answer = asked => {
+                    question = None;
+                    if let Some(answer) = answer {
+                        self.settle(course, heard).await?;
+                        // Nobody listens any more: then it is stopped already.
+                        answer.send(heard.end.is_none() && !course.is_cancelled()).ok();
+                    }
+                }
+                filled = self.control.fill(), if listening => match filled {
+                    Ok(1..) => self.overhear(course, heard).await?,
+                    Ok(0) | Err(_) => stop(course, heard, End::Lost),
+                },
+                () = files.ended().cancelled(), if heard.end.is_none() => stop(course, heard, End::Ended),
+                () = lifecycle.cut(), if heard.end.is_none() => stop(course, heard, End::Draining),
+            }
+        }
+    }
+
+    /// Obeys NOOP, STAT, ABOR, QUIT. Other commands wait in their order; ABOR overtakes them.
+    async fn overhear(&mut self, course: &Course, heard: &mut Overheard) -> Result<(), End> {
+        while let Some(verb) = self.control.lines.peek().and_then(may_interrupt) {
+            self.control.lines.take().ok();
+            match verb {
+                Verb::Noop => self.say(&Reply::new(200, "Here, and the transfer runs")).await?,
+                Verb::Stat => {
+                    let progress = format!("{} bytes have gone over the data connection so far", course.bytes());
+                    self.say(&Reply::lines(211, "A transfer runs:", vec![progress], "End")).await?;
+                }
+                Verb::Quit => heard.quit = true,
+                _ => abort(course, heard),
+            }
+        }
+        if self.control.lines.take_abor() {
+            abort(course, heard);
+        }
+        Ok(())
+    }
+
+    /// Hears all that has arrived before the end of the data: an ABOR, or the end of the control connection. Two
+    /// connections keep no order between them, so the kernel is asked, not the runtime, which may learn of it later.
+    async fn settle(&mut self, course: &Course, heard: &mut Overheard) -> Result<(), End> {
+        for _ in 0..MAX_SETTLE_READS {
+            match self.control.pending() {
+                Pending::Nothing => break,
+                Pending::End => {
+                    stop(course, heard, End::Lost);
+                    break;
+                }
+                Pending::Bytes if self.control.lines.room() == 0 => break,
+                Pending::Bytes => match timeout(SETTLE_WAIT, self.control.fill()).await {
+                    Ok(Ok(1..)) => self.overhear(course, heard).await?,
+                    Ok(Ok(0) | Err(_)) => {
+                        stop(course, heard, End::Lost);
+                        break;
+                    }
+                    // Part of a TLS record: no command has arrived.
+                    Err(_) => {}
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stop(course: &Course, heard: &mut Overheard, end: End) {
+    course.cancel();
+    heard.end = Some(end);
+}
+
+fn abort(course: &Course, heard: &mut Overheard) {
+    if course.cancel() {
+        heard.aborted = true;
+    } else {
+        heard.aborted_late = true;
+    }
+}
+
+/// The verbs that are obeyed while a transfer runs.
+fn may_interrupt(line: &[u8]) -> Option<Verb> {
+    let command = Command::parse(line).ok()?;
+    match command.spec.verb {
+        Verb::Stat if !command.argument.is_empty() => None,
+        verb @ (Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit) => Some(verb),
+        _ => None,
+    }
+}
+
+/// Waits for the data connection, then moves the bytes on a thread that may block.
+async fn run(
+    engine: Arc<Engine>,
+    connecting: impl Future<Output = std::io::Result<tokio::net::TcpStream>>,
+    terms: Terms,
+    job: Job,
+    course: Arc<Course>,
+    done: oneshot::Sender<Outcome>,
+    place: Place,
+) {
+    let connected = tokio::select! {
+        connected = connecting => connected.and_then(tokio::net::TcpStream::into_std),
+        () = course.cancelled() => Err(std::io::ErrorKind::Interrupted.into()),
+    };
+    let connected = connected.and_then(|socket| {
+        course.attach(socket.try_clone()?);
+        Ok(socket)
+    });
+    // Not waited for: it says itself when it is done.
+    drop(tokio::task::spawn_blocking(move || {
+        match connected {
+            Ok(socket) => job.run(socket, &terms, &course, &engine, done),
+            Err(error) => {
+                tracing::debug!(%error, "no data connection");
+                job.give_up(&course, done);
+            }
+        }
+        drop(place);
+    }));
+}
+
+impl Job {
+    fn run(
+        self,
+        socket: TcpStream,
+        terms: &Terms,
+        course: &Course,
+        engine: &Arc<Engine>,
+        done: oneshot::Sender<Outcome>,
+    ) {
+        match self {
+            Self::Receive(incoming) => {
+                tell(done, Outcome::Received(incoming.run(socket, terms, course, engine)));
+            }
+            Self::Send(outgoing) => {
+                outgoing.run(socket, terms, course, engine, |outcome| tell(done, Outcome::Sent(outcome)));
+            }
+            Self::List(names) => {
+                names.run(socket, terms, course, |outcome| tell(done, Outcome::Sent(outcome)));
+            }
+        }
+    }
+
+    fn give_up(self, course: &Course, done: oneshot::Sender<Outcome>) {
+        let stopped = course.is_cancelled();
+        let outcome = match self {
+            Self::Receive(incoming) => {
+                let why = if stopped { Suspension::Stopped } else { Suspension::NotConnected };
+                Outcome::Received(incoming.suspend(why))
+            }
+            Self::Send(_) | Self::List(_) if stopped => Outcome::Sent(download::Outcome::Stopped),
+            Self::Send(_) | Self::List(_) => Outcome::Sent(download::Outcome::NotConnected),
+        };
+        tell(done, outcome);
+    }
+}
+
+/// The control side may be gone; the work is done all the same.
+fn tell(done: oneshot::Sender<Outcome>, outcome: Outcome) {
+    done.send(outcome).ok();
+}
+
+/// What a landing is told as: the name it has, its size, its digest.
+pub(super) fn landed(receipt: &Receipt, code: u16) -> Reply {
+    let Receipt { path, size, sha256, .. } = receipt;
+    Reply::new(code, format!("Landed as {path}: {size} bytes, sha256 {sha256}"))
+}
+
+const NOT_CONNECTED: &str = "No data connection came in time; a firewall may block the passive ports";
+
+fn reply_of(outcome: Outcome) -> Reply {
+    match outcome {
+        Outcome::Received(upload::Outcome::Landed(receipt)) => landed(&receipt, 226),
+        Outcome::Received(upload::Outcome::Refused(refusal)) | Outcome::Sent(download::Outcome::Refused(refusal)) => {
+            refusal.into()
+        }
+        Outcome::Received(upload::Outcome::Suspended { held, why }) => suspended(held, why),
+        Outcome::Sent(download::Outcome::Sent) => Reply::new(226, "All sent"),
+        Outcome::Sent(download::Outcome::Broken(why)) => Reply::new(code_of(&why), capitalised(&why.to_string())),
+        Outcome::Sent(download::Outcome::Stopped) => Reply::new(426, "The transfer was stopped"),
+        Outcome::Sent(download::Outcome::NotConnected) => Reply::new(425, NOT_CONNECTED),
+    }
+}
+
+fn suspended(held: u64, why: Suspension) -> Reply {
+    let (code, sentence) = match why {
+        Suspension::Broken(why) => (code_of(&why), capitalised(&why.to_string())),
+        Suspension::Stopped => (426, "The transfer was stopped".to_owned()),
+        Suspension::Size { announced, received } => {
+            (451, format!("{announced} bytes were announced and {received} came"))
+        }
+        Suspension::NotConnected => (425, NOT_CONNECTED.to_owned()),
+    };
+    match held {
+        0 => Reply::new(code, sentence),
+        held => {
+            Reply::new(code, format!("{sentence}; upload suspended at {held} bytes, resume with REST {held} and STOR"))
+        }
+    }
+}
+
+/// 425: no connection was had; 522 is what clients know for the session that must be resumed; 426: it broke.
+fn code_of(why: &Break) -> u16 {
+    match why {
+        Break::NotResumed => 522,
+        Break::Handshake(_) | Break::HandshakeTimeout | Break::HandshakeClosed => 425,
+        Break::Idle(_) | Break::NoCloseNotify | Break::Tls(_) | Break::Io(_) => 426,
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,145 @@
+//! An upload's own thread: bytes from the data connection into `delivery`, and the landing at their orderly end.
+//! Knows no reply; says how it went as [`Outcome`].
+
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::ascii::ToStored;
+use super::course::Course;
+use super::data::{Break, Data, Terms};
+use crate::delivery::{Receipt, Refusal, Upload};
+
+/// What the thread asks the control connection at the end of the data: is everything still as it was? The answer comes
+/// through this.
+pub(super) type Question = oneshot::Sender<bool>;
+
+/// An upload about to run.
+pub(super) struct Incoming {
+    pub(super) upload: Upload,
+    pub(super) ascii: bool,
+    /// ALLO.
+    pub(super) announced_bytes: Option<u64>,
+    pub(super) question: oneshot::Sender<Question>,
+}
+
+/// How an upload went.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It landed.
+    Landed(Receipt),
+    /// A rule, the storage or the database said no.
+    Refused(Refusal),
+    /// It ended before its end; so many bytes are held.
+    Suspended { held: u64, why: Suspension },
+}
+
+/// Why an upload did not come to its end.
+#[derive(Debug)]
+pub(super) enum Suspension {
+    /// By the data connection itself.
+    Broken(Break),
+    /// By ABOR, by the end of the control connection, or by the operator.
+    Stopped,
+    /// ALLO announced another size.
+    Size { announced: u64, received: u64 },
+    /// No data connection came.
+    NotConnected,
+}
+
+impl Incoming {
+    /// Runs it to its end. Blocks.
+    pub(super) fn run(mut self, socket: TcpStream, terms: &Terms, course: &Course, engine: &Arc<Engine>) -> Outcome {
+        let received = Data::open(socket, terms).map_err(Stop::Broken).and_then(|mut data| {
+            let received = self.receive(&mut data, course, engine)?;
+            Ok((data, received))
+        });
+        let (data, received) = match received {
+            Ok(received) => received,
+            Err(Stop::Refused(refusal)) => return Outcome::Refused(refusal),
+            Err(Stop::Broken(_)) if course.is_cancelled() => return self.suspend(Suspension::Stopped),
+            Err(Stop::Broken(why)) => return self.suspend(Suspension::Broken(why)),
+        };
+        if let Some(announced) = self.announced_bytes
+            // A client that resumes may mean the rest or the whole.
+            && announced != received
+            && announced != self.upload.size()
+        {
+            return self.suspend(Suspension::Size { announced, received });
+        }
+        if !self.still_wanted() || !course.decide() {
+            return self.suspend(Suspension::Stopped);
+        }
+        course.detach();
+        data.close_received();
+        match self.upload.finish() {
+            Ok(receipt) => Outcome::Landed(receipt),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Moves bytes until the orderly end and says how many came over the wire.
+    fn receive(&mut self, data: &mut Data, course: &Course, engine: &Engine) -> Result<u64, Stop> {
+        let mut buffer = engine.shared.buffers.take();
+        let mut received = 0;
+        let mut at = self.upload.size();
+        let mut converter = self.ascii.then(ToStored::default);
+        let mut converted = Vec::new();
+        loop {
+            let read = data.read(&mut buffer).map_err(Stop::Broken)?;
+            // A cancelled socket reads like an ended one.
+            if course.is_cancelled() {
+                return Err(Stop::Broken(Break::Io(std::io::ErrorKind::ConnectionAborted.into())));
+            }
+            let bytes = buffer.get(..read).unwrap_or_default();
+            received += read as u64;
+            course.add(read);
+            let stored = match &mut converter {
+                None => bytes,
+                Some(converter) => {
+                    converted.clear();
+                    if read == 0 {
+                        converter.finish(&mut converted)
+                    } else {
+                        converter.push(bytes, &mut converted)
+                    }
+                    &converted
+                }
+            };
+            if !stored.is_empty() {
+                self.upload.write_at(at, stored).map_err(Stop::Refused)?;
+                at += stored.len() as u64;
+            }
+            if read == 0 {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// The end of the data says nothing of an ABOR or of the control connection's own end, which may have come before
+    /// it: only the control connection's task can tell.
+    fn still_wanted(&mut self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let (closed, _) = oneshot::channel();
+        let question = std::mem::replace(&mut self.question, closed);
+        question.send(answer).is_ok() && answered.blocking_recv().unwrap_or(false)
+    }
+
+    /// Lets go of it without landing. Nothing is kept of an upload that has no byte.
+    pub(super) fn suspend(self, why: Suspension) -> Outcome {
+        let held = self.upload.size();
+        if held == 0
+            && let Err(refusal) = self.upload.discard()
+        {
+            return Outcome::Refused(refusal);
+        }
+        Outcome::Suspended { held, why }
+    }
+}
+
+enum Stop {
+    Broken(Break),
+    Refused(Refusal),
+}
