@@ -33,18 +33,19 @@ pub(super) const FRESH: u32 = WRITE | CREAT | TRUNC;
 /// Storage and ledger.
 pub(super) struct Ground {
     pub(super) place: TempDir,
+    pub(super) database: Database,
     pub(super) delivery: Arc<Delivery>,
 }
 
 impl Ground {
     pub(super) async fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let database = Database::open(&place.path().join("db"), Sync::Normal).await.unwrap();
+        let database = Database::open(&place.path().join("db"), Sync::Full).await.unwrap();
         database.migrate(&ledger::MIGRATIONS).await.unwrap();
         let store =
             LocalStore::open(&place.path().join("files"), &place.path().join("staging"), Durability::Process).unwrap();
-        let delivery = Delivery::new(Arc::new(store), Ledger::start(database), TemporaryNames::default());
-        Self { place, delivery }
+        let delivery = Delivery::new(Arc::new(store), Ledger::start(database.clone()), TemporaryNames::default());
+        Self { place, database, delivery }
     }
 
     /// Where a file of `acme` stands.
