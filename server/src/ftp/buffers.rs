@@ -5,20 +5,20 @@ use std::sync::{Mutex, PoisonError};
 
 /// Size of each buffer: large enough that system calls do not count, small enough to stay in a core's cache between the
 /// socket, the digest and the file.
-pub const BUFFER_BYTES: usize = 256 * 1_024;
+pub(super) const BUFFER_BYTES: usize = 256 * 1_024;
 /// How many idle buffers are kept.
 const MAX_IDLE_BUFFERS: usize = 64;
 
 /// Idle buffers.
 #[derive(Default)]
-pub struct Pool {
+pub(super) struct Pool {
     idle: Mutex<Vec<Box<[u8]>>>,
 }
 
 impl Pool {
     /// A buffer of [`BUFFER_BYTES`]; what it holds is left over from others and must not be sent.
     #[must_use]
-    pub fn take(&self) -> Buffer<'_> {
+    pub(super) fn take(&self) -> Buffer<'_> {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = kept.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         Buffer { bytes, pool: self }
@@ -26,7 +26,7 @@ impl Pool {
 }
 
 /// A buffer; goes back to its pool when dropped.
-pub struct Buffer<'a> {
+pub(super) struct Buffer<'a> {
     bytes: Box<[u8]>,
     pool: &'a Pool,
 }

@@ -218,11 +218,11 @@ impl Command {
             return Err(if is_http(word) { ParseError::Http } else { ParseError::Unknown });
         };
         match spec.argument {
-            Argument::Required if argument.is_empty() => Err(ParseError::ArgumentMissing(spec)),
+            Required if argument.is_empty() => Err(ParseError::ArgumentMissing(spec)),
             // Blanks after a bare verb are a habit of hand-written clients.
-            Argument::None if argument.iter().any(|byte| *byte != b' ') => Err(ParseError::ArgumentUnwanted(spec)),
-            Argument::None => Ok(Self { spec, argument: Vec::new() }),
-            Argument::Required | Argument::Optional => Ok(Self { spec, argument: argument.to_vec() }),
+            Bare if argument.iter().any(|byte| *byte != b' ') => Err(ParseError::ArgumentUnwanted(spec)),
+            Bare => Ok(Self { spec, argument: Vec::new() }),
+            Required | Optional => Ok(Self { spec, argument: argument.to_vec() }),
         }
     }
 

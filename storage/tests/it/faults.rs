@@ -238,9 +238,10 @@ fn after_a_failed_sync_the_same_bytes_never_land() {
         assert!(matches!(publish(&mut *upload, "/d/old", Replace::Yes), Err(Error::Io(_))));
     }
     assert!(upload.write_at(0, b"x").is_err() && upload.sync().is_err());
+    // A kill now must not leave them to be resumed either.
+    assert_eq!(names_on_disk(store.staging_path()).len(), 0);
     drop(upload);
     assert!(store.all_staged().is_empty());
-    assert_eq!(names_on_disk(store.staging_path()).len(), 0);
     assert_eq!(landed(&place, "/d/old").as_deref(), Some(OLD));
 }
 
