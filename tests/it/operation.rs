@@ -92,7 +92,8 @@ fn a_second_signal_cuts_and_what_was_held_can_be_resumed() {
     let mut data = ftp.begin("STOR a.jpg");
     data.write(&pattern(500_000));
     server.signal(Signal::TERM);
-    wait_until("the drain to begin", || server.log().contains("drain").then_some(()));
+    let address = server.address("ftp");
+    wait_until("the door to close", || TcpStream::connect(address).map_or(Some(()), |_| turned_away(address)));
     assert!(server.is_running());
     server.signal(Signal::TERM);
     server.wait();

@@ -76,7 +76,13 @@ pub(super) const ROWS: [Row; 18] = [
         peer: "226, something there",
         why: "libunftp stores it under another name than was sent",
     },
-    same("CCC", |w| code(&w.login_tls().command("CCC")), "534"),
+    Row {
+        name: "CCC",
+        run: |w| code(&w.login_tls().command("CCC")),
+        landfall: "534",
+        peer: "502",
+        why: "both refuse; RFC 2228 has a code for what policy denies",
+    },
     same("a verb that does not exist", |w| code(&w.login().command("FROB")), "500"),
     same("STOR without PASV", |w| code(&w.login().command("STOR a.jpg")), "425"),
 ];
