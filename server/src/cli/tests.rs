@@ -40,7 +40,6 @@ fn every_command_has_an_example_of_itself() {
 
 #[test]
 fn an_error_says_each_cause_once() {
-    use anyhow::Context as _;
     let load = config::ConfigError::Read { path: "/x".into(), source: std::io::Error::other("no luck") };
     let error = anyhow::Error::from(load).context("starting");
     assert_eq!(sentence(&error), "starting: cannot read /x: no luck");
