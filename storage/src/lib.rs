@@ -17,6 +17,10 @@
 //!
 //! Every call here may wait for a disk: make it from a thread that may block.
 
+// The tests speak to the crate by the names that others use.
+#[cfg(test)]
+extern crate self as landfall_storage;
+
 mod commit;
 pub mod conformance;
 pub mod disk;
@@ -28,6 +32,8 @@ mod landing;
 pub mod local;
 pub mod path;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::time::SystemTime;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use landfall_storage::{Begin, Durability, Error, LocalStore, Replace, Result, Store, Upload};
 use proptest::prelude::*;
 
-use crate::support::{Place, Plan, PlannedDisk, names_on_disk, path, staged_bytes};
+use crate::tests::support::{Place, Plan, PlannedDisk, names_on_disk, path, staged_bytes};
 
 const OWNERS: &[&str] = &["acme", "beta"];
 const FILES: &[&str] = &["/a", "/b", "/d/a"];

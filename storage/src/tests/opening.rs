@@ -5,7 +5,7 @@ use std::path::Path;
 
 use landfall_storage::{Begin, Durability, Error, LocalStore, RESERVED_NAME, Replace, Store, UploadId};
 
-use crate::support::{Place, land, names_on_disk, path};
+use crate::tests::support::{Place, land, names_on_disk, path};
 
 fn suspend(store: &LocalStore, owner: &str, at: &str, data: &[u8]) -> UploadId {
     let mut upload = store.stage(owner, &path(at), Begin::Fresh).unwrap();

@@ -6,7 +6,7 @@ use landfall_storage::disk::Call;
 use landfall_storage::{Begin, Durability, Error, LocalStore, Replace, Result, Store};
 use rustix::io::Errno;
 
-use crate::support::{Place, Plan, PlannedDisk, land, names_on_disk, path, staged_bytes};
+use crate::tests::support::{Place, Plan, PlannedDisk, land, names_on_disk, path, staged_bytes};
 
 const OLD: &[u8] = b"what stood there before, whole";
 const NEW: &[u8] = b"the new content, somewhat longer than the old one was";
