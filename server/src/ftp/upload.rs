@@ -89,7 +89,7 @@ impl Incoming {
         let mut buffer = engine.shared.buffers.take();
         let (mut received, mut late) = (0, 0);
         let mut at = self.upload.size();
-        let mut converter = self.ascii.then(ToStored::default);
+        let mut ascii = self.ascii.then(ToStored::default);
         let mut converted = Vec::new();
         loop {
             let read = data.read(&mut buffer).map_err(Stop::Broken)?;
@@ -103,14 +103,13 @@ impl Incoming {
             let bytes = buffer.get(..read).unwrap_or_default();
             received += read as u64;
             course.add(read);
-            let stored = match &mut converter {
+            let stored = match &mut ascii {
                 None => bytes,
-                Some(converter) => {
+                Some(ascii) => {
                     converted.clear();
+                    ascii.push(bytes, &mut converted);
                     if read == 0 {
-                        converter.finish(&mut converted)
-                    } else {
-                        converter.push(bytes, &mut converted)
+                        ascii.finish(&mut converted);
                     }
                     &converted
                 }

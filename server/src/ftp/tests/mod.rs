@@ -54,6 +54,8 @@ impl Rig {
     }
 
     fn granting(grant: Grant, change: impl FnOnce(&mut config::Ftp, &mut config::Limits)) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test is the edge of its own world")]
+        let clock = SystemTime::now;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let place = tempfile::tempdir().unwrap();
         let mut config = config::Ftp { passive_ports: PortRange { first: 0, last: 0 }, ..config::Ftp::default() };
@@ -75,7 +77,7 @@ impl Rig {
                 tls: Some(Tls::load(&config::Tls::default(), place.path(), &tls::own_names(&config)).unwrap()),
                 config,
                 limits: limits.clone(),
-                login: Login::new(users, Throttle::new(ThrottleLimits::default()), SystemTime::now),
+                login: Login::new(users, Throttle::new(ThrottleLimits::default()), clock),
                 delivery,
                 lifecycle: lifecycle.clone(),
                 shared: Arc::default(),
@@ -366,6 +368,6 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !so() {
         assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
