@@ -14,6 +14,10 @@ use crate::secret::Secret;
 /// Memory that verifications running at the same time may take together, if nobody says how many may run.
 const MEMORY_MAX_KIB: usize = 224 * 1024;
 
+/// glibc gives an allocation from 32 MiB on back to the system when it is freed; smaller ones of this kind it keeps, in
+/// each thread's arena. So at least 33 MiB of addresses are asked for; what is not written to takes no memory.
+const RETURNED_BLOCKS_MIN: usize = 33 * 1024;
+
 /// How much work may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkLimits {
@@ -170,7 +174,11 @@ struct Turn {
 impl Inner {
     fn take_memory(&self) -> Memory {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| vec![Block::new(); self.cost.block_count()])
+        kept.unwrap_or_else(|| {
+            let mut memory = Vec::with_capacity(self.cost.block_count().max(RETURNED_BLOCKS_MIN));
+            memory.resize(self.cost.block_count(), Block::new());
+            memory
+        })
     }
 
     /// Fresh memory costs page faults, so it is handed on while others run or wait; the last one to leave gives all of

@@ -1,5 +1,15 @@
 //! People and secrets: users, groups, keys, passwords, and the one door they come in by.
 //! Refuses to know files and protocols.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `login` | the door: throttle, look-up, verification, permission, one log line |
+//! | `throttle` | how much guessing is allowed, as arithmetic on a clock that the caller holds |
+//! | `hasher`, `hash`, `secret` | the bounded queue for hashing; the kinds of hashes; secrets in memory |
+//! | `users`, `groups`, `declare`, `rows` | changing and reading people; their SQL |
+//! | `declared`, `key`, `name` | texts that people write, parsed and checked |
+//! | `db` | the SQLite file, shared with the rest of the server |
+//! | `user`, `error` | plain data |
 
 mod db;
 mod declare;

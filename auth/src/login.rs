@@ -87,7 +87,8 @@ impl Login {
         Self { inner: Arc::new(Inner { users, throttle, waiting: Semaphore::new(WAITING_MAX), clock }) }
     }
 
-    /// Decides one try. Takes equally long for unknown users as for wrong passwords.
+    /// Decides one try. Takes equally long for unknown users as for wrong passwords, if the user's hash is of today's kind
+    /// and cost: a declared bcrypt hash, which nobody upgrades, takes its own time.
     ///
     /// # Errors
     /// [`Denied`].

@@ -231,3 +231,31 @@ pub(crate) async fn note_login(
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Database, Sync};
+
+    #[tokio::test]
+    async fn a_hash_is_replaced_only_if_it_is_still_there() -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let db = Database::open(&directory.path().join("x.db"), Sync::Normal).await?;
+        let columns = Columns {
+            home: "/".to_owned(),
+            email: None,
+            disabled: false,
+            expires: None,
+            password_hash: Some("old".to_owned()),
+            grant: Grant::default(),
+        };
+        let mut write = db.write().await?;
+        let id = insert(&mut write, "acme", Source::Database, &columns).await?;
+        assert!(!replace_hash(&mut write, id, "other", "new").await?, "somebody has set another password meanwhile");
+        assert!(replace_hash(&mut write, id, "old", "new").await?);
+        assert!(!replace_hash(&mut write, id, "old", "newer").await?);
+        let found = find(&mut *write, "acme", None).await?;
+        assert_eq!(found.and_then(|record| record.password_hash).as_deref(), Some("new"));
+        Ok(())
+    }
+}

@@ -59,19 +59,15 @@ where
     tokio::spawn(control.run(app.clone(), app.lifecycle.clone()));
     open(app.clone(), addresses).await?;
 
-    let (patient, reloaded) = (app.clone(), app.clone());
-    let signals = signals.obey(
-        app.lifecycle.clone(),
-        move || Duration::from_secs(patient.config().limits.drain_seconds),
-        move || {
-            let app = reloaded.clone();
-            tokio::spawn(async move {
-                if let Err(error) = Desk::reload(&*app).await {
-                    tracing::error!(error, "reload failed");
-                }
-            });
-        },
-    );
+    let reloaded = app.clone();
+    let signals = signals.obey(app.lifecycle.clone(), move || {
+        let app = reloaded.clone();
+        tokio::spawn(async move {
+            if let Err(error) = Desk::reload(&*app).await {
+                tracing::error!(error, "reload failed");
+            }
+        });
+    });
     let signals = tokio::spawn(signals);
     app.drained().await;
     signals.abort();

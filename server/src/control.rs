@@ -49,11 +49,6 @@ pub enum Request {
         /// The number.
         id: u64,
     },
-    /// Ends all sessions of a user.
-    KickUser {
-        /// Login name.
-        user: String,
-    },
     /// Reads users, certificate and limits again, as SIGHUP does.
     Reload,
 }
@@ -66,8 +61,8 @@ pub enum Reply {
     Health(Health),
     /// To [`Request::Sessions`].
     Sessions(Vec<SessionInfo>),
-    /// How many sessions were told to end.
-    Kicked(usize),
+    /// Was there such a session?
+    Kicked(bool),
     /// Done.
     Done,
     /// Not done, and why.
@@ -247,8 +242,7 @@ async fn answer<D: Desk>(request: Request, desk: &D) -> Reply {
     match request {
         Request::Health => Reply::Health(desk.health().await),
         Request::Sessions => Reply::Sessions(desk.registry().list()),
-        Request::Kick { id } => Reply::Kicked(usize::from(desk.registry().kick(id))),
-        Request::KickUser { user } => Reply::Kicked(desk.registry().end_user(&user)),
+        Request::Kick { id } => Reply::Kicked(desk.registry().kick(id)),
         Request::Reload => match desk.reload().await {
             Ok(()) => Reply::Done,
             Err(sentence) => Reply::Failed(sentence),
@@ -352,8 +346,7 @@ mod tests {
             let ask = |request| ask(&data_dir, &request).unwrap();
             assert!(matches!(ask(Request::Health), Reply::Health(health) if health.is_good()));
             assert!(matches!(ask(Request::Sessions), Reply::Sessions(sessions) if sessions.is_empty()));
-            assert!(matches!(ask(Request::Kick { id: 7 }), Reply::Kicked(0)));
-            assert!(matches!(ask(Request::KickUser { user: "acme".to_owned() }), Reply::Kicked(0)));
+            assert!(matches!(ask(Request::Kick { id: 7 }), Reply::Kicked(false)));
             assert!(matches!(ask(Request::Reload), Reply::Done));
             assert!(matches!(ask(Request::Reload), Reply::Failed(sentence) if sentence == "once is enough"));
 

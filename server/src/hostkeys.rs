@@ -64,10 +64,15 @@ pub fn load(data_dir: &Path) -> Result<Vec<PrivateKey>, HostKeyError> {
         .collect()
 }
 
-/// A key's fingerprint as `ssh-keygen -l` prints it: `SHA256:…`.
+/// A key's fingerprint with its kind, as `ssh-keygen -l` prints them: `SHA256:… (ED25519)`.
 #[must_use]
 pub fn fingerprint(key: &PrivateKey) -> String {
-    key.fingerprint(HashAlg::Sha256).to_string()
+    let kind = match key.algorithm() {
+        Algorithm::Ed25519 => "ED25519".to_owned(),
+        Algorithm::Ecdsa { .. } => "ECDSA".to_owned(),
+        other => other.to_string(),
+    };
+    format!("{} ({kind})", key.fingerprint(HashAlg::Sha256))
 }
 
 #[cfg(test)]
@@ -87,7 +92,9 @@ mod tests {
             let path = directory.path().join("ssh").join(name);
             assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        assert!(fingerprint(&first[0]).starts_with("SHA256:"));
+        let shown: Vec<String> = first.iter().map(fingerprint).collect();
+        assert!(shown[0].starts_with("SHA256:") && shown[0].ends_with(" (ED25519)"), "{shown:?}");
+        assert!(shown[1].ends_with(" (ECDSA)"), "{shown:?}");
     }
 
     #[test]

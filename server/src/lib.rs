@@ -1,9 +1,12 @@
 //! Landfall's rooms, as a library so that tests and fuzzers can reach them.
 
 pub mod app;
+pub mod archive;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod delivery;
+pub mod first_start;
 pub mod ftp;
 pub mod hostkeys;
 pub mod http;

@@ -1,10 +1,8 @@
 //! Drain and hard stop: one value that every room watches, and the signals that change it. Knows no protocol.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The process's course: running, then draining, then cut.
@@ -65,28 +63,11 @@ impl Signals {
         })
     }
 
-    /// Obeys them until everything must stop: the first SIGTERM or SIGINT drains, and so does [`Lifecycle::drain`];
-    /// the second cuts, and so does the end of `patience`; SIGHUP calls `reload`.
-    pub async fn obey(mut self, lifecycle: Lifecycle, patience: impl Fn() -> Duration, reload: impl Fn()) {
-        let mut cut_at: Option<Instant> = None;
+    /// Obeys them until everything must stop: the first SIGTERM or SIGINT drains, the second cuts; SIGHUP calls `reload`.
+    pub async fn obey(mut self, lifecycle: Lifecycle, reload: impl Fn()) {
         loop {
-            let deadline = async {
-                match cut_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let name = tokio::select! {
+            let signal = tokio::select! {
                 () = lifecycle.cut() => return,
-                () = deadline => {
-                    tracing::warn!("transfers did not end in time: cutting them");
-                    lifecycle.stop();
-                    return;
-                }
-                () = lifecycle.draining(), if cut_at.is_none() => {
-                    cut_at = Some(Instant::now() + patience());
-                    continue;
-                }
                 _ = self.hang_up.recv() => {
                     reload();
                     continue;
@@ -95,15 +76,11 @@ impl Signals {
                 _ = self.interrupt.recv() => "SIGINT",
             };
             if lifecycle.is_draining() {
-                tracing::warn!(signal = name, "second signal: cutting transfers");
+                tracing::warn!(signal, "second signal: cutting transfers");
                 lifecycle.stop();
                 return;
             }
-            tracing::info!(
-                signal = name,
-                patience_seconds = patience().as_secs(),
-                "draining: transfers under way may end; a second signal cuts them"
-            );
+            tracing::info!(signal, "draining: transfers under way may end; a second signal cuts them");
             lifecycle.drain();
         }
     }
@@ -126,13 +103,9 @@ mod tests {
         let signals = Signals::install().unwrap();
         let reloads = Arc::new(AtomicU32::new(0));
         let counter = reloads.clone();
-        let task = tokio::spawn(signals.obey(
-            lifecycle.clone(),
-            || Duration::from_hours(1),
-            move || {
-                counter.fetch_add(1, Ordering::Relaxed);
-            },
-        ));
+        let task = tokio::spawn(signals.obey(lifecycle.clone(), move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }));
         kill_process(getpid(), Signal::HUP).unwrap();
         while reloads.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
@@ -144,10 +117,5 @@ mod tests {
         kill_process(getpid(), Signal::INT).unwrap();
         lifecycle.cut().await;
         task.await.unwrap();
-
-        let lifecycle = Lifecycle::default();
-        lifecycle.drain();
-        Signals::install().unwrap().obey(lifecycle.clone(), || Duration::ZERO, || ()).await;
-        assert!(lifecycle.cut.is_cancelled(), "the drain has an end");
     }
 }

@@ -1,3 +1,7 @@
-//! CLI to exit code.
+//! Command line to exit code: 0 done, 1 failed, 2 wrong usage.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    landfall::cli::main()
+}

@@ -1,13 +1,14 @@
 //! The user store as the configuration describes it: database, cost of passwords, declared users and groups.
 //! The one place that knows both `config` and `auth`.
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use landfall_auth::{
-    Cost, Database, DeclaredUser, Error, Group, Hasher, Secret, Sync, Users, WorkLimits, add_keys, key_owner,
-    parse_users,
+    Cost, Database, DeclaredUser, Error, Group, Hasher, PublicKey, Secret, Sync, Users, WorkLimits, add_keys,
+    key_owner, parse_users,
 };
 
 use crate::config::{self, Config};
@@ -36,6 +37,14 @@ pub enum PeopleError {
         /// Why.
         source: io::Error,
     },
+    /// A declared user is not acceptable.
+    #[error("declared user {name:?}: {source}")]
+    Declared {
+        /// Who.
+        name: String,
+        /// Why not.
+        source: Error,
+    },
     /// What the store says.
     #[error(transparent)]
     Store(#[from] Error),
@@ -58,7 +67,7 @@ pub async fn open(config: &Config) -> Result<Users, PeopleError> {
     let auth = &config.auth;
     let cost = Cost { memory_kib: auth.argon2_memory_kib, passes: auth.argon2_iterations, lanes: auth.argon2_lanes };
     let limits = WorkLimits {
-        running: NonZeroUsize::new(auth.verifications as usize),
+        running: auth.verifications.and_then(|running| NonZeroUsize::new(running as usize)),
         waiting: auth.verifications_waiting as usize,
     };
     Ok(Users::open(database, config.defaults.grant(), Hasher::new(cost, limits)?))
@@ -80,7 +89,10 @@ pub async fn declare(config: &Config, users: &Users) -> Result<Vec<Home>, People
             users.add_group(&Group { name: group.name.clone(), grant: group.grant() }).await?;
         }
     }
-    let declared = declared(config)?;
+    let (declared, remarks) = declared(config)?;
+    for remark in remarks {
+        tracing::warn!("{remark}");
+    }
     let homes = declared
         .iter()
         .map(|user| (user.home.clone().unwrap_or_else(|| format!("/{}", user.name)), user.directories.clone()))
@@ -97,13 +109,41 @@ pub async fn declare(config: &Config, users: &Users) -> Result<Vec<Home>, People
     Ok(homes)
 }
 
-fn declared(config: &Config) -> Result<Vec<DeclaredUser>, PeopleError> {
-    let mut declared: Vec<DeclaredUser> = config.users.iter().map(from_section).collect();
-    let (listed, warnings) = parse_users(config.user_list.expose())?;
-    declared.extend(listed);
-    for warning in warnings {
-        tracing::warn!("{warning}");
+/// Are the declared users acceptable? Reads the files that the configuration names, changes nothing; gives back what was
+/// accepted but has no effect.
+///
+/// # Errors
+/// [`PeopleError`].
+pub fn check(config: &Config) -> Result<Vec<String>, PeopleError> {
+    let (declared, remarks) = declared(config)?;
+    let mut seen = HashSet::new();
+    for user in declared {
+        let name = user.name;
+        let wrong = |source| PeopleError::Declared { name: name.clone(), source };
+        if !seen.insert(name.to_ascii_lowercase()) {
+            return Err(wrong(Error::Invalid { field: "name", reason: "it is declared twice (case is ignored)" }));
+        }
+        user.password_hash.as_deref().map_or(Ok(()), Hasher::check_hash).map_err(wrong)?;
+        for line in &user.public_keys {
+            PublicKey::parse(line).map_err(wrong)?;
+        }
     }
+    Ok(remarks)
+}
+
+/// Names of the declared users.
+///
+/// # Errors
+/// [`PeopleError`].
+pub fn declared_names(config: &Config) -> Result<Vec<String>, PeopleError> {
+    Ok(declared(config)?.0.into_iter().map(|user| user.name).collect())
+}
+
+/// The declared users, and what was accepted but has no effect.
+fn declared(config: &Config) -> Result<(Vec<DeclaredUser>, Vec<String>), PeopleError> {
+    let mut declared: Vec<DeclaredUser> = config.users.iter().map(from_section).collect();
+    let (listed, mut remarks) = parse_users(config.user_list.expose())?;
+    declared.extend(listed);
     if let Some(directory) = &config.auth.public_keys_dir {
         let files = key_files(directory)
             .map_err(|source| PeopleError::Keys { path: directory.display().to_string(), source })?;
@@ -111,11 +151,13 @@ fn declared(config: &Config) -> Result<Vec<DeclaredUser>, PeopleError> {
             if let Some(owner) = key_owner(&path) {
                 add_keys(&mut declared, owner, &path, &text)?;
             } else {
-                tracing::warn!(path, "not a file of public keys; expected NAME.pub or NAME/authorized_keys");
+                remarks.push(format!(
+                    "auth.public_keys_dir: {path:?} is no file of public keys; expected NAME.pub or NAME/authorized_keys"
+                ));
             }
         }
     }
-    Ok(declared)
+    Ok((declared, remarks))
 }
 
 fn from_section(user: &config::DeclaredUser) -> DeclaredUser {

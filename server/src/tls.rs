@@ -167,6 +167,17 @@ impl Tls {
     }
 }
 
+/// Are the configured files sound? Writes nothing.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn check(config: &config::Tls) -> Result<(), TlsError> {
+    let Some((certificate, key)) = config.files() else { return Ok(()) };
+    let ticketer = provider::Ticketer::new()?;
+    let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(1);
+    build(certificate, key, &Arc::new(provider()), &ticketer, &sessions).map(drop)
+}
+
 /// The names that a self-signed certificate is made for, besides the local ones.
 #[must_use]
 pub fn own_names(ftp: &config::Ftp) -> Vec<String> {
@@ -271,6 +282,7 @@ fn self_signed(data_dir: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), 
     parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
     parameters.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    #[expect(clippy::disallowed_methods, reason = "the certificate's dates are the real ones")]
     let now = time::OffsetDateTime::now_utc();
     // A client whose clock is behind must not find a certificate from the future.
     parameters.not_before = now - time::Duration::days(1);

@@ -98,7 +98,11 @@ impl Stage {
 
     fn sftp_script(&self) -> String {
         let lines = |verb: &str, from: &str, to: &str| {
-            self.names().iter().map(|name| format!("{verb} {from}{name} {to}{name}\n")).collect::<String>()
+            self.names()
+                .into_iter()
+                .map(|name| [verb, " ", from, name, " ", to, name, "\n"].concat())
+                .collect::<Vec<_>>()
+                .concat()
         };
         lines("put", "out/", "") + &lines("get", "", "back/")
     }
@@ -156,7 +160,7 @@ fn curl_sftp() {
     let version = landfall_tests::tool("curl", &["--version"]).ok().stdout;
     let speaks_sftp = version.lines().any(|line| line.starts_with("Protocols:") && line.contains(" sftp"));
     if !speaks_sftp {
-        println!("curl_sftp: this curl is built without SFTP");
+        eprintln!("curl_sftp: this curl is built without SFTP");
         return;
     }
     let stage = Stage::new(4);
@@ -230,15 +234,14 @@ fn openssh_sftp_key() {
 fn openssh_scp() {
     let stage = Stage::new(6);
     let port = stage.server.port("sftp");
+    let scp = [&["-p", PASSWORD, "scp", "-q", "-s"], &SSH[..], &BY_PASSWORD, &["-P", &port]].concat();
     let out: Vec<String> = stage.names().iter().map(|name| format!("out/{name}")).collect();
-    let back: Vec<String> = stage.names().iter().map(|name| format!("acme@127.0.0.1:/{name}")).collect();
-    let start = [&["-p", PASSWORD, "scp", "-q", "-s"], &SSH[..], &BY_PASSWORD, &["-P", &port]].concat();
-    let with = |files: &[String], target: &str| {
-        let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        stage.run("sshpass", &[&start[..], &files, &[target]].concat());
-    };
-    with(&out, "acme@127.0.0.1:/");
-    with(&back, "back/");
+    let out: Vec<&str> = out.iter().map(String::as_str).collect();
+    stage.run("sshpass", &[&scp[..], &out, &["acme@127.0.0.1:/"]].concat());
+    // One by one: each remote source is a connection of its own, and sshpass answers once.
+    for name in stage.names() {
+        stage.run("sshpass", &[&scp[..], &[&format!("acme@127.0.0.1:/{name}"), "back/"]].concat());
+    }
     stage.check("sftp");
 }
 

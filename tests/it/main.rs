@@ -1,7 +1,16 @@
 //! The one integration-test binary: the real server, real clients, real photographs.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, here and now")]
+#![expect(clippy::disallowed_methods, reason = "tests wait, look at the environment, and speak plainly")]
 
+mod cli;
 mod clients;
+mod cuts;
+mod first_start;
 mod ftp_table;
+mod guessing;
+mod kill9;
+mod landing;
+mod operation;
+mod people;
 mod photographs;
 mod tidy;

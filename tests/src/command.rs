@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Longest that anything in a test may take. A bound against hanging, no statement about speed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a process left behind.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Outcome {
 impl Outcome {
     /// Itself, if the process succeeded.
     #[track_caller]
-    #[must_use]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion first")]
     pub fn ok(self) -> Self {
         assert!(self.status.success(), "{}\nstdout: {}\nstderr: {}", self.status, self.stdout, self.stderr);
         self

@@ -34,6 +34,7 @@ impl Reply {
 
     /// Itself, if the code is `code`.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion first")]
     pub fn expect(self, code: u16) -> Self {
         assert_eq!(self.code, code, "{}", self.text);
         self
@@ -110,14 +111,20 @@ impl Ftp {
         Self::over(connect_from(source, peer).expect("the server listens"), peer)
     }
 
-    /// Connects to an implicit listener: TLS first, then the greeting. Data connections are protected.
+    /// Connects, and reads the greeting; `None` where nobody listens.
+    #[must_use]
+    pub fn try_connect(peer: SocketAddr) -> Option<Self> {
+        Some(Self::over(TcpStream::connect(peer).ok()?, peer))
+    }
+
+    /// Connects to an implicit listener: TLS first, then the greeting. Data goes in clear until [`Ftp::protect`]
+    /// (RFC 4217, 10).
     #[track_caller]
     #[must_use]
     pub fn connect_implicit(peer: SocketAddr) -> Self {
         let mut client = Self::bare(TcpStream::connect(peer).expect("the server listens"), peer);
         client.upgrade();
         client.greeting = client.reply();
-        client.protected = true;
         client
     }
 
@@ -140,6 +147,13 @@ impl Ftp {
         };
         client.patience(Duration::from_secs(30));
         client
+    }
+
+    /// The certificate that the server showed, in DER.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let Stream::Tls(stream) = &self.stream else { return None };
+        Some(stream.conn.peer_certificates()?.first()?.to_vec())
     }
 
     /// How long to wait for a reply or a byte.
@@ -180,11 +194,10 @@ impl Ftp {
         loop {
             let line = match self.line() {
                 Ok(Some(line)) => line,
-                Ok(None) => return Reply::end(),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Reply::silence();
                 }
-                Err(_) => return Reply::end(),
+                Ok(None) | Err(_) => return Reply::end(),
             };
             let last = line.get(3..4) == Some(" ") && line.get(..3).is_some_and(|code| code.parse::<u16>().is_ok());
             let ends = last && lines.first().is_none_or(|first| first.get(..3) == line.get(..3));

@@ -2,6 +2,7 @@
 //! Speaks to it as an operator does: configuration file, commands, signals, log.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -70,9 +71,9 @@ impl Builder {
     pub fn prepare(self, directory: Arc<TempDir>) -> Server {
         let (data, files) = (directory.path().join("data"), directory.path().join("files"));
         std::fs::create_dir_all(&files).expect("a directory of our own");
-        let mut toml = format!("data_dir = {data:?}\nstorage.root = {files:?}\n");
+        let mut toml = format!("data_dir = '{}'\nstorage.root = '{}'\n", data.display(), files.display());
         for (key, value) in &self.settings {
-            toml.push_str(&format!("{key} = {value}\n"));
+            writeln!(toml, "{key} = {value}").expect("a string takes all");
         }
         toml.push_str(&self.tables);
         std::fs::write(directory.path().join("landfall.toml"), toml).expect("a directory of our own");
@@ -202,7 +203,7 @@ impl Server {
     /// `landfall user add`.
     #[track_caller]
     pub fn add_user(&self, name: &str, password: &str) {
-        drop(self.cli_with(&["user", "add", name, "--password-stdin"], password).ok());
+        self.cli_with(&["user", "add", name, "--password-stdin"], password).ok();
     }
 
     /// Makes a key pair and adds its public half to a user; the private half's path.
@@ -211,8 +212,8 @@ impl Server {
     pub fn add_key(&self, user: &str) -> PathBuf {
         let key = self.directory.path().join(format!("key-of-{user}"));
         let path = key.to_str().expect("a temporary directory's name");
-        drop(crate::tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", user, "-f", path]).ok());
-        drop(self.cli(&["key", "add", user, &format!("{path}.pub")]).ok());
+        crate::tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", user, "-f", path]).ok();
+        self.cli(&["key", "add", user, &format!("{path}.pub")]).ok();
         key
     }
 
@@ -220,7 +221,7 @@ impl Server {
     #[track_caller]
     #[must_use]
     pub fn ledger(&self) -> Vec<Row> {
-        ledger::rows(&self.cli(&["uploads", "--json"]).ok().stdout)
+        ledger::rows(&self.cli(&["uploads", "--json", "--limit", "10000"]).ok().stdout)
     }
 
     /// The ledger's rows of landed uploads.
@@ -352,7 +353,7 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let fields = value.get("fields").unwrap_or(&value);
     let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
     (text("message")? == "listening").then_some(())?;
-    Some((text("protocol")?.to_owned(), text("addr")?.parse().ok()?))
+    Some((text("protocol")?.to_owned(), text("address")?.parse().ok()?))
 }
 
 /// The binary beside this test, which must be as new as the sources.

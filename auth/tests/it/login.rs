@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use landfall_auth::{
-    Attempt, Credential, Denied, Grant, Hasher, NewUser, Protocol, Secret, Throttle, ThrottleLimits, Users, WorkLimits,
+    Attempt, Credential, Database, Denied, Grant, Hasher, Login, NewUser, Protocol, Secret, Sync, Throttle,
+    ThrottleLimits, Users, WorkLimits,
 };
 
 use crate::world::{COST, HOME, KEY, OTHER_KEY, Outcome, World, key, named, password, today};
@@ -57,8 +58,8 @@ async fn passwords_and_keys() -> Outcome {
 }
 
 /// A door of its own: same users, nothing counted yet.
-fn doors(users: &Users) -> landfall_auth::Login {
-    landfall_auth::Login::new(users.clone(), Throttle::new(ThrottleLimits::default()), today)
+fn doors(users: &Users) -> Login {
+    Login::new(users.clone(), Throttle::new(ThrottleLimits::default()), today)
 }
 
 #[tokio::test]
@@ -164,6 +165,56 @@ async fn guesses_run_out_and_a_right_login_from_elsewhere_still_works() -> Outco
 }
 
 #[tokio::test]
+async fn right_credentials_of_somebody_shut_out_count_as_wrong() -> Outcome {
+    let world = World::new().await?;
+    world.add("acme", "pw").await?;
+    world.users.disable("acme").await?;
+    for _ in 0..5 {
+        assert!(matches!(world.login.attempt(password("acme", "pw")).await, Err(Denied::NotPermitted(_))));
+    }
+    // Else the count would tell that the password is right.
+    assert!(matches!(world.login.attempt(password("acme", "pw")).await, Err(Denied::Throttled { .. })));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_never_looked_at_is_no_guess() -> Outcome {
+    let world = World::new().await?;
+    world.add("acme", "pw").await?;
+    let throttle = Throttle::new(ThrottleLimits::default());
+    let broken = Database::open(&world.directory.path().join("broken.db"), Sync::Normal).await?;
+    broken.close().await;
+    let broken = Users::open(broken, Grant::default(), Hasher::new(COST, WorkLimits::default())?);
+    let broken = Login::new(broken, throttle.clone(), today);
+    for _ in 0..20 {
+        assert_eq!(broken.attempt(password("acme", "pw")).await, Err(Denied::Unavailable));
+        assert_eq!(broken.attempt(key("acme", KEY)).await, Err(Denied::Unavailable));
+    }
+    Login::new(world.users.clone(), throttle, today).attempt(password("acme", "pw")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_makes_a_network_known_and_is_never_throttled() -> Outcome {
+    let world = World::new().await?;
+    world.users.add(NewUser { password: Some(Secret::from("pw")), keys: vec![KEY.into()], ..named("acme") }).await?;
+    for _ in 0..30 {
+        assert_eq!(world.login.attempt(key("acme", OTHER_KEY)).await, Err(Denied::Credentials));
+    }
+    world.login.attempt(key("acme", KEY)).await?;
+    for number in 0..20 {
+        assert!(world.login.attempt(password(&format!("noise{number}"), "x")).await.is_err());
+    }
+    world.login.attempt(password("acme", "pw")).await?;
+    for _ in 0..20 {
+        assert!(world.login.attempt(password("acme", "x")).await.is_err());
+    }
+    assert!(matches!(world.login.attempt(password("acme", "pw")).await, Err(Denied::Throttled { .. })));
+    world.login.attempt(key("acme", KEY)).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn five_hundred_at_once_are_ten_guesses() -> Outcome {
     let world = World::new().await?;
     world.add("acme", "pw").await?;
@@ -233,6 +284,19 @@ async fn the_last_login_is_written_down() -> Outcome {
         tokio::task::yield_now().await;
     };
     assert_eq!((last.at, last.protocol.as_str(), last.peer), (today(), "sftp", HOME.to_string()));
+
+    // Not more than once a minute: the first of these two writes nothing, the second does.
+    let later: [fn() -> SystemTime; 2] = [|| today() + Duration::from_secs(59), || today() + Duration::from_mins(1)];
+    let mut seen = Vec::new();
+    for clock in later {
+        let login = Login::new(world.users.clone(), Throttle::new(ThrottleLimits::default()), clock);
+        login.attempt(password("acme", "pw")).await?;
+        // The write is a task of its own; on this one thread it has begun, and the next writer stands behind it.
+        tokio::task::yield_now().await;
+        drop(world.users.database().write().await?);
+        seen.push(world.users.last_login("acme").await?.map(|last| last.at));
+    }
+    assert_eq!(seen, [Some(today()), Some(today() + Duration::from_mins(1))]);
     Ok(())
 }
 

@@ -14,8 +14,8 @@ pub struct Auth {
     pub argon2_iterations: u32,
     /// Lanes of it.
     pub argon2_lanes: u32,
-    /// Verifications at a time.
-    pub verifications: u32,
+    /// Verifications at a time; by default one per core, as far as their memory stays below 224 MiB.
+    pub verifications: Option<u32>,
     /// Verifications that may wait for their turn; more are turned away.
     pub verifications_waiting: u32,
     /// Directory with one file of public keys per user, named after the user.
@@ -28,8 +28,8 @@ impl Default for Auth {
             argon2_memory_kib: 19_456,
             argon2_iterations: 2,
             argon2_lanes: 1,
-            verifications: 4,
-            verifications_waiting: 256,
+            verifications: None,
+            verifications_waiting: 512,
             public_keys_dir: None,
         }
     }

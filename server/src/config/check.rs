@@ -220,7 +220,7 @@ fn password_cost(config: &Config, findings: &mut Findings) {
         ("auth.argon2_lanes", auth.argon2_lanes, 1, 16),
         ("auth.argon2_iterations", auth.argon2_iterations, 1, 64),
         ("auth.argon2_memory_kib", auth.argon2_memory_kib, 8 * auth.argon2_lanes.clamp(1, 16), MOST_MEMORY_KIB),
-        ("auth.verifications", auth.verifications, 1, 1_024),
+        ("auth.verifications", auth.verifications.unwrap_or(1), 1, 1_024),
         ("auth.verifications_waiting", auth.verifications_waiting, 1, 100_000),
     ] {
         if !within(value, least, most) {
@@ -253,10 +253,8 @@ fn people(config: &Config, findings: &mut Findings) {
             findings
                 .warning(&key("name"), format!("{} has neither password nor public key and cannot log in", user.name));
         }
-        if let Some(home) = &user.home {
-            if !home.starts_with('/') || VirtualPath::parse(home).is_err() {
-                findings.error(&key("home"), "an absolute path on the storage is expected, such as /acme");
-            }
+        if user.home.as_ref().is_some_and(|home| !home.starts_with('/') || VirtualPath::parse(home).is_err()) {
+            findings.error(&key("home"), "an absolute path on the storage is expected, such as /acme");
         }
     }
     for (index, group) in config.groups.iter().enumerate() {

@@ -29,6 +29,7 @@ pub(super) const SPECIAL: [&str; 5] = [CONFIG, LOG, LOG_FORMAT, USERS, USERS_FIL
 const MAX_USER_LIST_BYTES: u64 = 4 * 1_048_576;
 
 /// The environment of this process.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn process() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }

@@ -120,7 +120,9 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsSt
 fn find_file(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
     let named =
         flags.config.clone().or_else(|| environment.config.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from));
-    named.or_else(|| USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.exists()))
+    // One that cannot be looked at is there as far as anybody knows: reading it will say what is wrong. To go on with
+    // the defaults instead would open ports that its owner closed.
+    named.or_else(|| USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.try_exists().unwrap_or(true)))
 }
 
 fn log_format(text: Option<&str>) -> Result<LogFormat, ConfigError> {
@@ -209,8 +211,9 @@ impl Layers {
                 }
                 Kind::UnknownVariant(wrong, known) => format!("\"{wrong}\" is not one of {}", known.join(", ")),
                 Kind::Message(message) => message,
-                Kind::InvalidType(found, wanted) => format!("{found} stands where {wanted} is expected"),
-                Kind::InvalidValue(found, wanted) => format!("{found} stands where {wanted} is expected"),
+                Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
+                    format!("{found} stands where {wanted} is expected")
+                }
                 other => other.to_string(),
             };
             Problem { place, key: Some(key).filter(|key| !key.is_empty()), message }

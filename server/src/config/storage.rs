@@ -39,7 +39,8 @@ pub struct Storage {
     pub durability: Durability,
     /// How long a suspended upload can be resumed.
     pub resume_ttl: Period,
-    /// Directory for uploads on their way, on the root's file system; by default a hidden one inside the root.
+    /// Directory for uploads on their way; by default beside the database, or a hidden one inside the root where that
+    /// is another mount.
     pub staging: Option<PathBuf>,
     /// Names that uploads wear until their client renames them; `*` stands for any characters.
     #[serde(deserialize_with = "lists::list")]
@@ -59,7 +60,7 @@ impl Default for Storage {
         Self {
             root: PathBuf::new(),
             durability: Durability::default(),
-            resume_ttl: Period(Duration::from_secs(24 * 3_600)),
+            resume_ttl: Period(Duration::from_hours(24)),
             staging: None,
             temporary_names: ["*.filepart", "*.part", "*.tmp", ".in.*"].map(str::to_owned).into(),
         }

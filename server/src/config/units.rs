@@ -143,6 +143,16 @@ pub struct Moment(pub SystemTime);
 
 const MOMENT_FORM: &str = "a time is a date such as 2027-01-31, or RFC 3339 such as 2027-01-31T12:00:00Z";
 
+impl Moment {
+    /// So many seconds after 1970-01-01T00:00:00Z; the latest that can be told, if it is later than that.
+    #[must_use]
+    pub fn from_seconds(seconds: u64) -> Self {
+        // The year 9999 is as far as RFC 3339 goes.
+        const LATEST_SECONDS: u64 = 253_402_300_799;
+        Self(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST_SECONDS)))
+    }
+}
+
 impl FromStr for Moment {
     type Err = &'static str;
 

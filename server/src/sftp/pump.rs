@@ -57,7 +57,7 @@ struct Pump {
 }
 
 /// Serves one channel to its end: what was asked before it is done, what was not closed is suspended.
-pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connection>, mut source: I, sink: O) {
+pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connection>, source: I, sink: O) {
     let outbox = Outbox::new(Arc::clone(&connection));
     let table = Arc::<Table>::default();
     let (names, requests) = mpsc::unbounded_channel();
@@ -65,27 +65,32 @@ pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connecti
     let writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
     let worker = connection.tasks.spawn(Names::new(Arc::clone(&outbox), Arc::clone(&table)).run(requests));
     let pump = Pump { connection, outbox, table, names, closing: Vec::new(), ready: false };
-    pump.run(&mut source, worker).await;
+    pump.run(source, worker).await;
     // The writer ends on its own: the outbox is closed.
     let _ = writer.await;
 }
 
 impl Pump {
-    async fn run<I: Source>(mut self, source: &mut I, worker: tokio::task::JoinHandle<()>) {
-        let end = self.read(source).await;
+    async fn run<I: Source>(mut self, mut source: I, worker: tokio::task::JoinHandle<()>) {
+        let end = self.read(&mut source).await;
+        let polite = end == End::Polite;
         match &end {
             End::Polite => {}
             End::Gone => self.outbox.gone.cancel(),
             End::Fault(fault) => {
+                // Nor is anything sent any more: replies still to come might wait for a client that does not read.
+                self.outbox.gone.cancel();
                 tracing::warn!(
                     user = %self.connection.session.user().name, peer = %self.connection.session.peer(), %fault,
                     "SFTP channel ended"
                 );
             }
         }
-        let Self { connection, outbox, table, names, .. } = self;
+        let Self { outbox, table, names, .. } = self;
         abandon(&outbox, &table);
         drop(names);
+        // A source that is not read must not be kept: russh would wait for it.
+        let source = polite.then_some(source);
         let rest = async {
             // Requests about names that came before the end are done; files that they open are not kept.
             let _ = worker.await;
@@ -95,10 +100,7 @@ impl Pump {
         tokio::select! {
             () = rest => {}
             // A client that waits politely may still go away.
-            () = watch(source, &outbox), if end == End::Polite => {}
-        }
-        if outbox.gone.is_cancelled() && !connection.halted.is_cancelled() {
-            outbox.settle().await;
+            () = watch(source, &outbox) => {}
         }
         outbox.close();
     }
@@ -161,12 +163,13 @@ impl Pump {
         if kind == INIT || !self.ready {
             return self.init(kind, id);
         }
-        self.outbox.expect();
         let Some(row) = requests::row(kind) else {
+            self.outbox.expect();
             self.refuse(id, &Refusal::new(Reason::Unsupported, "that request is not known here"));
             return Ok(());
         };
         let request = (row.parse)(&mut reader)?;
+        self.outbox.expect();
         tracing::trace!(id, request = row.name, "SFTP request");
         let changes = row.writes || matches!(request, Request::Named(Named::Rename { .. } | Named::SetStat { .. }));
         if changes && self.connection.lifecycle.is_draining() {
@@ -206,9 +209,7 @@ impl Pump {
 
     fn name(&mut self, id: u32, what: Named, body_bytes: usize) -> Result<(), Fault> {
         let backlog_bytes = REQUEST_BYTES + body_bytes;
-        if !self.connection.queue(backlog_bytes) {
-            return Err(Fault::Flood);
-        }
+        self.queue(backlog_bytes)?;
         let closing = std::mem::take(&mut self.closing);
         // The worker lives as long as this sender.
         let _ = self.names.send(Waiting { id, what, closing, backlog_bytes });
@@ -244,11 +245,19 @@ impl Pump {
             Held::ReadDir => Op::ReadDir { id },
             Held::Sync => Op::Sync { id },
         };
-        if !self.connection.queue(REQUEST_BYTES) {
-            return Err(Fault::Flood);
-        }
+        self.queue(REQUEST_BYTES)?;
         lane.push(op);
         Ok(())
+    }
+
+    /// Counts a request that will wait. One too many gets no answer, nor does anything after it.
+    fn queue(&self, bytes: usize) -> Result<(), Fault> {
+        if self.connection.queue(bytes) {
+            return Ok(());
+        }
+        self.connection.unqueue(bytes);
+        self.outbox.answer(Bytes::new(), 1);
+        Err(Fault::Flood)
     }
 
     fn refuse(&self, id: u32, refusal: &Refusal) {
@@ -267,9 +276,13 @@ fn abandon(outbox: &Outbox, table: &Table) {
     }
 }
 
-/// Resolves when the channel is gone.
-async fn watch<I: Source>(source: &mut I, outbox: &Outbox) {
-    // Data behind the end is nobody's.
-    while source.next().await.is_some() {}
-    outbox.gone.cancel();
+/// Behind a polite end: sees when the channel is gone as well. Never resolves: what is left is done either way.
+async fn watch<I: Source>(source: Option<I>, outbox: &Outbox) {
+    if let Some(mut source) = source {
+        // Data behind the end is nobody's.
+        while source.next().await.is_some() {}
+        drop(source);
+        outbox.gone.cancel();
+    }
+    std::future::pending().await
 }

@@ -296,6 +296,10 @@ fn outdated(store: &dyn Store) {
     drop(first);
     assert_eq!(held(store, "acme", "/b"), Some((9, false)), "of two suspended ones the later counts");
     assert_eq!(store.all_staged().len(), 1);
+    let mut first = staged(store, "acme", "/c", b"earlier");
+    suspended(store, "acme", "/c", b"later one");
+    must(publish(&mut *first, "/c", Replace::Yes), "publish the earlier");
+    assert_eq!(held(store, "acme", "/c"), Some((9, false)), "a later upload went with the landing of an earlier one");
 }
 
 fn rename_staged(store: &dyn Store) {

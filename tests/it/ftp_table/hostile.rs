@@ -53,7 +53,7 @@ pub(super) const ROWS: [Row; 18] = [
         peer: "no reply, session goes on",
         why: "libunftp's task for the data connection ends without a word",
     },
-    same("TLS required: USER in clear", |w| clear_user(w), "refused"),
+    same("TLS required: USER in clear", clear_user, "refused"),
     same("TLS required: STOR by PASV with PROT C", |w| clear_data(w, "PASV"), "refused"),
     Row {
         name: "TLS required: STOR by EPSV with PROT C",
@@ -76,7 +76,13 @@ pub(super) const ROWS: [Row; 18] = [
         peer: "226, something there",
         why: "libunftp stores it under another name than was sent",
     },
-    same("CCC", |w| code(&w.login_tls().command("CCC")), "534"),
+    Row {
+        name: "CCC",
+        run: |w| code(&w.login_tls().command("CCC")),
+        landfall: "534",
+        peer: "502",
+        why: "both refuse; RFC 2228 has a code for what policy denies",
+    },
     same("a verb that does not exist", |w| code(&w.login().command("FROB")), "500"),
     same("STOR without PASV", |w| code(&w.login().command("STOR a.jpg")), "425"),
 ];
@@ -104,7 +110,7 @@ fn injection(w: &World) -> String {
 fn long_line(w: &World) -> String {
     let mut ftp = w.stranger();
     ftp.patience(w.patience);
-    ftp.send_raw(&[b'A'; 65_536]);
+    ftp.send_raw(&vec![b'A'; 65_536]);
     let reply = ftp.reply();
     let after = if reply.code == 1 { Reply::silence() } else { ftp.reply() };
     format!("{}, {}", code(&reply), if after.code == 1 { "open" } else { "closed" })

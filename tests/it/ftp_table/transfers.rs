@@ -161,7 +161,7 @@ fn control_lost(w: &World) -> String {
     data.write(&cargo()[..HALF]);
     ftp.cut();
     data.fin();
-    w.fate("lost.jpg", HALF).to_owned()
+    w.fate("lost.jpg").to_owned()
 }
 
 fn data_reset(w: &World) -> String {
@@ -171,7 +171,7 @@ fn data_reset(w: &World) -> String {
     settle(w, "reset.jpg");
     data.reset();
     let reply = ftp.reply();
-    format!("{}, {}", code(&reply), w.fate("reset.jpg", HALF))
+    format!("{}, {}", code(&reply), w.fate("reset.jpg"))
 }
 
 fn no_close_notify(w: &World) -> String {
@@ -180,7 +180,7 @@ fn no_close_notify(w: &World) -> String {
     data.write(&cargo()[..HALF]);
     data.fin();
     let reply = ftp.reply();
-    format!("{}, {}", code(&reply), w.fate("notify.jpg", HALF))
+    format!("{}, {}", code(&reply), w.fate("notify.jpg"))
 }
 
 fn allo_short(w: &World) -> String {
@@ -200,7 +200,7 @@ fn resume(w: &World) -> String {
     data.reset();
     ftp.reply();
     drop(ftp);
-    w.fate("resume.jpg", HALF);
+    w.fate("resume.jpg");
     let mut ftp = w.login();
     ftp.command("TYPE I");
     let held: usize = ftp.command("SIZE resume.jpg").text.get(4..).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -227,7 +227,7 @@ fn abor(w: &World) -> String {
     let replies = [ftp.command("ABOR"), ftp.reply()];
     drop(data);
     drop(ftp);
-    format!("{}, {}", codes(&replies), w.fate("abor.jpg", HALF))
+    format!("{}, {}", codes(&replies), w.fate("abor.jpg"))
 }
 
 fn during(w: &World, verb: &str, name: &str) -> String {

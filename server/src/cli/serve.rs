@@ -1,0 +1,78 @@
+//! `landfall serve`: all listeners, in the foreground.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::context::Context;
+use super::output;
+use crate::app::{self, App};
+use crate::config::{Config, Loaded, TlsPolicy};
+use crate::first_start::{self, Doors};
+use crate::telemetry;
+
+const EXAMPLES: &str = "\
+Examples:
+  landfall serve
+  landfall serve --config /etc/landfall/landfall.toml
+  LANDFALL_FTP__LISTEN=0.0.0.0:21 LANDFALL_LOG=debug landfall serve
+
+Signals: SIGTERM or SIGINT lets transfers end (limits.drain_seconds), a second one cuts them; SIGHUP reads users,
+certificate and limits again. LANDFALL_LOG sets the log's filter, LANDFALL_LOG_FORMAT its form (auto, human, json).";
+
+/// Run the server: all listeners, in the foreground.
+///
+/// Works without any configuration: state in ./landfall-data, ports 2121 (FTP), 2022 (SFTP) and 8080 (health).
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {}
+
+pub(super) fn run(context: Context) -> anyhow::Result<()> {
+    let loaded = context.load()?;
+    telemetry::start(&loaded.log).context("LANDFALL_LOG")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        file = loaded.file.as_ref().map(|file| tracing::field::display(file.display())),
+        "landfall"
+    );
+    warn(&loaded);
+    let again = Box::new(move || {
+        let loaded = context.load().map_err(|error| format!("{error:#}"))?;
+        warn(&loaded);
+        Ok(loaded.config)
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(app::run(loaded, again, welcome))
+}
+
+fn warn(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// On the very first start, prints the first supplier's password and how to use it.
+async fn welcome(app: std::sync::Arc<App>, bound: Vec<(String, SocketAddr)>) -> anyhow::Result<()> {
+    let mut doors = doors(&app.config(), &bound);
+    doors.certificate_fingerprint = app.certificate_fingerprint();
+    doors.host_key_fingerprints = app.host_key_fingerprints().to_vec();
+    let Some(text) = first_start::welcome(&app.users, &doors).await? else { return Ok(()) };
+    if let Err(error) = output::text(&text) {
+        tracing::warn!(%error, "the first password could not be printed: landfall user passwd supplier --generate-password");
+    }
+    Ok(())
+}
+
+fn doors(config: &Config, bound: &[(String, SocketAddr)]) -> Doors {
+    let first = |protocol: &str| bound.iter().find(|(name, _)| name == protocol).map(|(_, address)| *address);
+    Doors {
+        ftp: first("ftp"),
+        plain_ftp: config.ftp.tls != TlsPolicy::Required,
+        tls_ftp: config.ftp.tls != TlsPolicy::Off,
+        ftps: first("ftps"),
+        sftp: first("sftp"),
+        own_certificate: config.tls.files().is_none().then(|| config.data_dir.join("tls/cert.pem")),
+        ..Doors::default()
+    }
+}
