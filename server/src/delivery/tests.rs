@@ -280,7 +280,7 @@ async fn a_crash_between_intent_and_receipt_is_settled_at_the_start() {
             sha256: HELLO.to_owned(),
             protocol: "ftp".to_owned(),
             client_address: "192.0.2.1".to_owned(),
-            started: SystemTime::now(),
+            started: crate::clock::now(),
         };
         let ledger = room.delivery.ledger.clone();
         tokio::task::spawn_blocking(move || ledger.intend(intent).unwrap().wait().unwrap()).await.unwrap();
@@ -338,7 +338,7 @@ async fn rights_are_asked_at_every_door() {
         session.remove_dir(&a).await.err(),
         session.rename(&a, &path("/b"), true).await.err(),
         session.rename(&path("/a.part"), &path("/b"), true).await.err(),
-        session.set_modified(&a, SystemTime::now()).await.err(),
+        session.set_modified(&a, crate::clock::now()).await.err(),
         session.set_mode(&a, 0o600).await.err(),
     ];
     for (door, refusal) in reasons.into_iter().enumerate() {

@@ -55,7 +55,7 @@ impl Upload {
         account: Option<Arc<Account>>,
     ) -> Self {
         let digest = RunningDigest::new();
-        let started = SystemTime::now();
+        let started = crate::clock::now();
         Self {
             staged: Some(staged),
             session,
