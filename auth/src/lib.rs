@@ -11,6 +11,10 @@
 //! | `db` | the SQLite file, shared with the rest of the server |
 //! | `user`, `error` | plain data |
 
+// The tests speak to the crate by the names that others use.
+#[cfg(test)]
+extern crate self as landfall_auth;
+
 mod db;
 mod declare;
 mod declared;
@@ -23,6 +27,8 @@ pub mod login;
 mod name;
 mod rows;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod throttle;
 pub mod user;
 mod users;

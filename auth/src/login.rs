@@ -263,14 +263,23 @@ fn protocol_name(protocol: Protocol) -> &'static str {
 
 /// One line a decision. Names are written escaped: what a stranger sends must not look like a line of its own.
 fn log(attempt: Attempt<'_>, outcome: &Result<User, Denied>) {
-    let user: String = attempt.user.chars().take(LOGGED_NAME_MAX_CHARACTERS).collect();
+    // A name that could be a user's is safe as it stands; any other is quoted, and its control characters escaped.
+    let user = if is_name(attempt.user) {
+        attempt.user.to_owned()
+    } else {
+        format!("{:?}", attempt.user.chars().take(LOGGED_NAME_MAX_CHARACTERS).collect::<String>())
+    };
     let (peer, protocol) = (attempt.peer.to_canonical(), protocol_name(attempt.protocol));
     let method = match attempt.credential {
         Credential::Password(_) => "password",
         Credential::PublicKey(_) => "key",
     };
     match outcome {
-        Ok(_) => tracing::info!(?user, %peer, protocol, method, outcome = "let in", "login"),
-        Err(denied) => tracing::warn!(?user, %peer, protocol, method, outcome = %denied, "login"),
+        // In clear, the password could be read on its way.
+        Ok(_) if attempt.protocol == Protocol::Ftp => {
+            tracing::warn!(user, %peer, protocol, method, outcome = "let in", "login without TLS");
+        }
+        Ok(_) => tracing::info!(user, %peer, protocol, method, outcome = "let in", "login"),
+        Err(denied) => tracing::warn!(user, %peer, protocol, method, outcome = %denied, "login"),
     }
 }

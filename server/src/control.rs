@@ -361,6 +361,9 @@ mod tests {
             };
             assert!(raw(b"{\"verb\":\"explode\"}\n").contains("failed"));
             assert!(raw(&vec![b'x'; 1_000_000]).len() < 1_000);
+            let mut long = vec![b' '; 5_000];
+            long.extend_from_slice(b"{\"verb\":\"health\"}\n");
+            assert!(raw(&long).contains("failed"), "read on beyond the limit");
             assert!(matches!(ask(Request::Health), Reply::Health(_)));
         })
         .await

@@ -160,14 +160,18 @@ impl Disk {
 
     /// Gives a file its final name unless something stands there; in one step, so that two cannot both succeed.
     pub(crate) fn rename_new(&self, from: (&OwnedFd, &str), to: (&OwnedFd, &str)) -> io::Result<()> {
-        self.run(Call::Rename, || match rename_no_replace(from, to) {
-            // Some network and FUSE file systems know no flags. A hard link is refused just as atomically.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
-                Ok(rustix::fs::unlinkat(from.0, from.1, AtFlags::empty())?)
+        let renamed = self.run(Call::Rename, || Ok(rename_no_replace(from, to)?));
+        match renamed.as_ref().map_err(Errno::from_io_error) {
+            // Some network and FUSE file systems know no flags. A second name is refused just as atomically.
+            Err(Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {
+                self.run(Call::Rename, || Ok(rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?))?;
+                // It is visible now, and so it must not be called a failure; a first name that stays is removed at
+                // the next start, because a staging file has one name only.
+                let _ = self.unlink(from.0, from.1);
+                Ok(())
             }
-            result => Ok(result?),
-        })
+            _ => renamed,
+        }
     }
 }
 

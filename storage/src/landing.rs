@@ -8,6 +8,21 @@
 //! | the sidecar is written | a suspended upload, unless it is empty |
 //! | the file's sync, the caller's own step | a suspended upload |
 //! | the rename | the landed file, and a sidecar without file: removed |
+//!
+//! A power cut leaves the same, with fewer bytes in what is suspended than had been sent, if it was not synced.
+//!
+//! # Why each file has its own sync
+//! One `syncfs` for all that wait was tried in place of one `fsync` each: 320 landings of 200 KiB, directory syncs shared
+//! in both, ext4 on a virtual disk that others used too. Landings per second by fsync / by syncfs, medians of three:
+//!
+//! | threads | series 1 | series 2 | series 3 |
+//! |---|---|---|---|
+//! | 1 | 284 / 312 | 1,266 / 1,229 | 1,224 / 1,170 |
+//! | 4 | 1,538 / 1,719 | 2,039 / 1,816 | 1,707 / 1,518 |
+//! | 16 | 2,115 / 1,968 | 2,288 / 2,154 | 2,010 / 1,841 |
+//!
+//! It does not win: the journal groups concurrent fsyncs by itself. And syncfs would wait for the bytes of every other
+//! upload under way.
 
 use std::fs::File;
 use std::io;
@@ -63,9 +78,10 @@ impl Shared {
 
     /// Makes the names in `directory` durable, if that is asked for; shares the sync with others under way.
     pub(crate) fn sync_directory(&self, directory: &OwnedFd) -> io::Result<()> {
-        if self.durability != Durability::Full {
-            return Ok(());
-        }
+        if self.durability == Durability::Full { self.sync_directory_now(directory) } else { Ok(()) }
+    }
+
+    fn sync_directory_now(&self, directory: &OwnedFd) -> io::Result<()> {
         let identity = facts::identity(&rustix::fs::fstat(directory)?);
         self.commits.sync(identity, || {
             self.counters.directory_syncs.fetch_add(1, Ordering::Relaxed);
@@ -245,7 +261,7 @@ impl Upload for StagedUpload {
         self.usable()?;
         self.sync_file()?;
         // The bytes are worth nothing without the names under which the next start finds them.
-        self.shared.staging.sync()
+        Ok(self.shared.sync_directory_now(self.shared.staging.folder())?)
     }
 
     fn publish(

@@ -17,6 +17,10 @@
 //!
 //! Every call here may wait for a disk: make it from a thread that may block.
 
+// The tests speak to the crate by the names that others use.
+#[cfg(test)]
+extern crate self as landfall_storage;
+
 mod commit;
 pub mod conformance;
 pub mod disk;
@@ -28,6 +32,8 @@ mod landing;
 pub mod local;
 pub mod path;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::time::SystemTime;
@@ -202,7 +208,8 @@ pub trait ReadAt: Send + Sync {
     fn as_file(&self) -> Option<&File>;
 }
 
-/// An upload on its way. Dropping it suspends it: what it holds is kept for its owner.
+/// An upload on its way. Dropping it suspends it: what it holds is kept for its owner, unless that is nothing, or
+/// nothing but [`Begin::Append`]'s copy of the landed file, or a later upload of the same owner and name has landed.
 pub trait Upload: Send {
     /// Its identity.
     fn id(&self) -> &UploadId;
@@ -318,7 +325,8 @@ pub trait Store: Send + Sync + 'static {
     /// What the device says.
     fn space(&self) -> Result<Space>;
 
-    /// Begins an upload meant for `path`, whose directory must exist.
+    /// Begins an upload meant for `path`, whose directory must exist. An owner's name has at most
+    /// [`MAX_OWNER_BYTES`] bytes, no `/` and no control character.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the directory is missing, [`Error::IsADirectory`] when one stands there,

@@ -336,7 +336,12 @@ fn open_private(path: &Path) -> Result<OwnedFd> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path, flags, Mode::empty())?;
-    if rustix::fs::fstat(&folder)?.st_mode & 0o077 != 0 {
+    let mode = rustix::fs::fstat(&folder)?.st_mode;
+    if mode & 0o1000 != 0 {
+        // A folder shared by design, such as /tmp: not ours to close.
+        return Err(Error::NotPermitted);
+    }
+    if mode & 0o077 != 0 {
         rustix::fs::fchmod(&folder, Mode::RWXU)?;
     }
     Ok(folder)

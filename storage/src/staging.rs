@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FileType, SeekFrom};
 use rustix::io::Errno;
 
 use crate::disk::Disk;
@@ -44,6 +44,10 @@ impl Staging {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn folder(&self) -> &OwnedFd {
+        &self.folder
     }
 
     /// A new, empty staging file, still without sidecar.
@@ -174,8 +178,14 @@ impl Staging {
         let text = rustix::fs::readlinkat(&self.folder, sidecar(id), Vec::new()).map_err(io::Error::from)?;
         let Some((owner, path)) = text.to_str().ok().and_then(|text| text.split_once('\n')) else { return Ok(None) };
         let Ok(path) = VirtualPath::parse(path) else { return Ok(None) };
-        let (size, modified) = self.held(id)?;
-        if size == 0 || !is_owner(owner) {
+        let stat = rustix::fs::statat(&self.folder, part(id), AtFlags::SYMLINK_NOFOLLOW)?;
+        // With a second name it has landed: a landing by link, killed before the first name went.
+        if stat.st_nlink != 1 || facts::file_type(&stat) != FileType::RegularFile || !is_owner(owner) {
+            return Ok(None);
+        }
+        let modified = facts::changed(&stat);
+        let size = self.cut_at_hole(id, facts::size(&stat))?;
+        if size == 0 {
             return Ok(None);
         }
         if names.new_sidecar {
@@ -184,18 +194,28 @@ impl Staging {
         Ok(Some(Suspended { id: id.clone(), owner: owner.to_owned(), path, size, modified, active: false }))
     }
 
+    /// Cuts a staging file where its first hole begins, and returns the length that is left.
+    ///
+    /// No upload writes a hole. One is what a power cut leaves where a file's length reached the device before some of
+    /// its bytes did; those read as zeros, and must not be taken for the client's.
+    fn cut_at_hole(&self, id: &UploadId, size: u64) -> Result<u64> {
+        let file = self.open(id)?;
+        match rustix::fs::seek(&file, SeekFrom::Hole(0)) {
+            Ok(hole) if hole < size => {
+                self.disk.truncate(&file, hole)?;
+                Ok(hole)
+            }
+            // Not every file system can tell; such a one says that the only hole is at the end, or refuses.
+            _ => Ok(size),
+        }
+    }
+
     fn clear(&self, id: &UploadId, names: &Names) -> Result<()> {
         let all = [(names.part, part(id)), (names.sidecar, sidecar(id)), (names.new_sidecar, format!("{id}.new"))];
         for (_, name) in all.iter().filter(|(there, _)| *there) {
             self.disk.unlink(&self.folder, name)?;
         }
         Ok(())
-    }
-
-    /// Makes the names in the folder durable.
-    pub(crate) fn sync(&self) -> Result<()> {
-        use std::os::fd::AsFd;
-        Ok(self.disk.sync_directory(self.folder.as_fd())?)
     }
 }
 

@@ -17,9 +17,9 @@ Examples:
   landfall backup /backup/landfall-$(date +%F).tar
   landfall restore /backup/landfall-2027-01-31.tar";
 
-/// Write database, host keys and certificate to one file, consistent also while the server runs.
+/// Write database, host keys and certificate to one file.
 ///
-/// The file holds secrets and is readable by its owner only. Landed files are not part of it, nor is a certificate that
+/// Consistent also while the server runs. The file holds secrets and is readable by its owner only. Landed files are not part of it, nor is a certificate that
 /// the configuration names.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -34,7 +34,7 @@ Examples:
   landfall man | man -l -
   landfall man --dir /usr/share/man/man1";
 
-/// Print the manual page, or write those of all commands to a directory.
+/// Print the manual page.
 #[derive(Debug, Args)]
 #[command(after_help = MAN)]
 pub(super) struct Man {

@@ -12,7 +12,9 @@ Examples:
   landfall health
   HEALTHCHECK CMD [\"landfall\", \"health\"]";
 
-/// Ask the running server whether all listeners accept and the database answers.
+/// Ask the running server whether it is well.
+///
+/// That is: all listeners accept and the database answers. Ends with 1 if not, or if no server runs.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Health {

@@ -100,13 +100,25 @@ pub fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<Silent>() => ExitCode::FAILURE,
         Err(error) => {
-            for line in format!("{error:#}").lines() {
+            for line in sentence(&error).lines() {
                 // A stderr that is gone is no reason to die on top of the error.
                 drop(writeln!(std::io::stderr(), "landfall: {line}"));
             }
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error with its causes, each said once: many errors name their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

@@ -18,7 +18,9 @@ Examples:
   landfall restore /backup/landfall-2027-01-31.tar
   landfall restore backup.tar --data-dir /var/lib/landfall --force";
 
-/// Restore database, host keys and certificate from a backup. The server must not run.
+/// Put a backup in place; the server must not run.
+///
+/// Database, host keys and certificate. What stood in the data directory is set aside in there.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Restore {

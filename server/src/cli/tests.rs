@@ -3,6 +3,7 @@
 use clap::error::ErrorKind;
 
 use super::*;
+use crate::config;
 
 fn parse(line: &str) -> Result<Cli, ErrorKind> {
     Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
@@ -35,6 +36,13 @@ fn every_command_has_an_example_of_itself() {
         assert!(help.contains(&name), "{name}: the example shows something else:\n{help}");
         assert!(command.get_about().is_some(), "{name} says nothing about itself");
     }
+}
+
+#[test]
+fn an_error_says_each_cause_once() {
+    let load = config::ConfigError::Read { path: "/x".into(), source: std::io::Error::other("no luck") };
+    let error = anyhow::Error::from(load).context("starting");
+    assert_eq!(sentence(&error), "starting: cannot read /x: no luck");
 }
 
 #[test]

@@ -20,7 +20,9 @@ Examples:
   landfall uploads --user acme --status refused
   landfall uploads --follow --json";
 
-/// Show the ledger: what landed, what was refused and why, what is suspended. Oldest first.
+/// Show the ledger: what landed, was refused, is suspended.
+///
+/// Oldest first. A refused upload has its reason with it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Uploads {

@@ -29,7 +29,7 @@ impl Default for Auth {
             argon2_iterations: 2,
             argon2_lanes: 1,
             verifications: None,
-            verifications_waiting: 64,
+            verifications_waiting: 512,
             public_keys_dir: None,
         }
     }

@@ -33,7 +33,7 @@ mod tls;
 mod units;
 mod unknown;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,15 +102,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Users, ledger and outbox.
+    /// Path of the database: users and ledger.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("landfall.db")
-    }
-
-    /// The socket by which commands speak to a running server.
-    #[must_use]
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
     }
 }

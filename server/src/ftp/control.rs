@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::lines::{Lines, TooLong};
 use super::reply::Reply;
+use super::socket::Socket;
 
 /// A peer that takes no reply for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,8 +31,8 @@ const LINGER_BYTES: usize = 64 * 1_024;
 const READ_BYTES: usize = 1_024;
 
 enum Stream {
-    Clear(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Clear(Socket),
+    Tls(Box<TlsStream<Socket>>),
     /// A handshake failed: nothing can be said any more.
     Gone,
 }
@@ -56,11 +57,7 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(stream: TcpStream) -> Self {
-        // Urgent data (ABOR behind a Telnet Synch) must come in its place in the stream: RFC 1123 section 4.1.2.13.
-        if let Err(error) = socket2::SockRef::from(&stream).set_out_of_band_inline(true) {
-            tracing::debug!(%error, "no urgent data in line");
-        }
-        Self { stream: Stream::Clear(stream), lines: Lines::default() }
+        Self { stream: Stream::Clear(Socket::new(stream)), lines: Lines::default() }
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -143,8 +140,8 @@ impl Control {
 
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.stream {
-            Stream::Clear(stream) => Some(stream.as_fd()),
-            Stream::Tls(stream) => Some(stream.get_ref().0.as_fd()),
+            Stream::Clear(stream) => Some(stream.0.as_fd()),
+            Stream::Tls(stream) => Some(stream.get_ref().0.0.as_fd()),
             Stream::Gone => None,
         }
     }

@@ -68,8 +68,7 @@ pub(super) fn over(
         Err(_) if course.is_cancelled() => return done(Outcome::Stopped),
         Err(why) => return done(Outcome::Broken(why)),
     };
-    let sent = send(&mut data).and_then(|()| Ok(data.finish_sending()?));
-    match sent {
+    match send(&mut data).and_then(|()| Ok(data.finish_sending()?)) {
         // A cancelled socket may have taken the last bytes.
         Ok(()) if course.decide() => {
             course.detach();
@@ -115,7 +114,7 @@ impl Outgoing {
             }
         }
         let mut buffer = engine.shared.buffers.take();
-        let mut converter = self.ascii.then(ToNetwork::default);
+        let mut ascii = self.ascii.then(ToNetwork::default);
         let mut converted = Vec::new();
         while at < self.file.size() {
             let room = usize::try_from(self.file.size() - at).map_or(buffer.len(), |n| n.min(buffer.len()));
@@ -126,11 +125,11 @@ impl Outgoing {
             }
             at += read as u64;
             let bytes = chunk.get(..read).unwrap_or_default();
-            match &mut converter {
+            match &mut ascii {
                 None => data.write_all(bytes)?,
-                Some(converter) => {
+                Some(ascii) => {
                     converted.clear();
-                    converter.push(bytes, &mut converted);
+                    ascii.push(bytes, &mut converted);
                     data.write_all(&converted)?;
                 }
             }

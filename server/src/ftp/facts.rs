@@ -28,13 +28,13 @@ impl Chosen {
     /// As the reply to OPTS and without marks: `type;size;`.
     #[must_use]
     pub fn names(self) -> String {
-        NAMES.iter().zip(self.0).filter(|(_, on)| *on).map(|(name, _)| format!("{name};")).collect()
+        NAMES.iter().zip(self.0).filter(|(_, on)| *on).flat_map(|(name, _)| [*name, ";"]).collect()
     }
 
     /// As FEAT shows them: all names, the chosen ones with a star.
     #[must_use]
     pub fn feature(self) -> String {
-        NAMES.iter().zip(self.0).map(|(name, on)| format!("{name}{};", if on { "*" } else { "" })).collect()
+        NAMES.iter().zip(self.0).flat_map(|(name, on)| [*name, if on { "*" } else { "" }, ";"]).collect()
     }
 
     /// The facts of one name, up to and without the space before the name.

@@ -88,9 +88,7 @@ impl Session {
     pub(super) fn rein(&mut self) -> Reply {
         self.files = None;
         self.claimed = None;
-        let private = self.state.private;
-        let protection_begun = self.state.protection_begun;
-        self.state = State { private, protection_begun, ..State::default() };
+        self.state = State { protection: self.state.protection, ..State::default() };
         self.login_by = Instant::now() + Duration::from_secs(self.engine.limits.login_seconds);
         Reply::new(220, "Logged out; ready for USER")
     }

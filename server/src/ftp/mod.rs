@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `command.rs` | the table of verbs, and the parser |
 //! | `reply.rs` | replies, and the code of each refusal |
-//! | `lines.rs`, `control.rs` | the control connection: lines, Telnet, TLS |
+//! | `lines.rs`, `socket.rs`, `control.rs` | the control connection: lines, Telnet, TLS |
 //! | `session.rs` | one session: its state, its loop, who obeys which verb |
 //! | `login.rs`, `secure.rs`, `settings.rs`, `files.rs`, `ports.rs` | the verbs, by subject |
 //! | `transfer.rs`, `course.rs` | a transfer seen from the control connection: progress, ABOR, the decision to land |
@@ -32,6 +32,7 @@ mod resumption;
 mod secure;
 mod session;
 mod settings;
+mod socket;
 #[cfg(test)]
 mod tests;
 pub mod time;

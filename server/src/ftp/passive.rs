@@ -22,7 +22,7 @@ const MAX_PORTS_TRIED: u32 = 4_096;
 /// Connections that wait to be looked at, strangers' among them.
 const BACKLOG_CONNECTIONS: i32 = 128;
 /// How long a looked-up address is believed.
-const LOOKUP_KEPT: Duration = Duration::from_secs(60);
+const LOOKUP_KEPT: Duration = Duration::from_mins(1);
 /// How long a lookup may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system refused to accept, for want of descriptors.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::data::Terms;
 use super::reply::Reply;
 use super::resumption;
-use super::session::{End, Session, State};
+use super::session::{End, Protection, Session, State};
 use crate::config::{SessionReuse, TlsPolicy};
+use crate::tls::Configs;
 
 impl Session {
     /// Does the handshake on the control connection. What the client said before it is forgotten.
@@ -57,7 +58,9 @@ impl Session {
         if size.trim().parse::<u32>().is_err() {
             return Err(Reply::new(501, "PBSZ takes a number, and 0 is the one that TLS uses"));
         }
-        self.state.protection_begun = true;
+        if self.state.protection == Protection::Unset {
+            self.state.protection = Protection::Clear;
+        }
         Ok(Reply::new(200, "PBSZ=0"))
     }
 
@@ -65,26 +68,26 @@ impl Session {
         if !self.control.is_tls() {
             return Err(Reply::new(503, "AUTH TLS comes before PROT"));
         }
-        if !self.state.protection_begun {
+        if self.state.protection == Protection::Unset {
             return Err(Reply::new(503, "PBSZ comes before PROT"));
         }
-        let private = match level.trim().to_ascii_uppercase().as_str() {
-            "P" => true,
-            "C" => false,
+        let (protection, told) = match level.trim().to_ascii_uppercase().as_str() {
+            "P" => (Protection::Private, "Data connections are private"),
+            "C" => (Protection::Clear, "Data connections are in clear"),
             "S" | "E" => return Err(Reply::new(536, "Only PROT P and PROT C are offered")),
             _ => return Err(Reply::new(504, "PROT takes P or C")),
         };
-        self.data_channel(private).map_err(|refusal| Reply::new(534, refusal.text().to_owned()))?;
-        self.state.private = private;
-        Ok(Reply::new(200, if private { "Data connections are private" } else { "Data connections are in clear" }))
+        self.data_channel(protection).map_err(|refusal| Reply::new(534, refusal.text().to_owned()))?;
+        self.state.protection = protection;
+        Ok(Reply::new(200, told))
     }
 
     /// May the next data connection be used, and how is it to be spoken on? Asked for every transfer of every verb.
     pub(super) fn data_terms(&self) -> Result<Terms, Reply> {
-        self.data_channel(self.state.private)?;
+        let private = self.data_channel(self.state.protection)?;
         let (limits, config) = (&self.engine.limits, &self.engine.config);
         Ok(Terms {
-            tls: self.tls.as_ref().filter(|_| self.state.private).map(|configs| Arc::clone(&configs.data)),
+            tls: private.map(|configs| Arc::clone(&configs.data)),
             reuse_required: config.tls_session_reuse == SessionReuse::Required,
             close_notify_required: config.tls_close_notify_required,
             handshake: limits.handshake(),
@@ -93,11 +96,12 @@ impl Session {
     }
 
     /// The policy itself: RFC 4217 section 10 gives its code.
-    fn data_channel(&self, private: bool) -> Result<(), Reply> {
-        if self.engine.config.tls == TlsPolicy::Required && !(private && self.tls.is_some()) {
+    fn data_channel(&self, protection: Protection) -> Result<Option<&Configs>, Reply> {
+        let private = self.tls.as_ref().filter(|_| protection == Protection::Private);
+        if self.engine.config.tls == TlsPolicy::Required && private.is_none() {
             return Err(Reply::new(521, "Data connections in clear are not allowed here; use PBSZ 0 and PROT P"));
         }
-        Ok(())
+        Ok(private)
     }
 }
 

@@ -55,6 +55,18 @@ impl End {
     }
 }
 
+/// What the next data connection is to be (RFC 4217 section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Protection {
+    /// In clear, since nothing else was said.
+    #[default]
+    Unset,
+    /// In clear, after PBSZ or PROT C.
+    Clear,
+    /// PROT P.
+    Private,
+}
+
 /// What commands set for those after them. REIN puts it back.
 #[derive(Default)]
 pub(super) struct State {
@@ -63,10 +75,8 @@ pub(super) struct State {
     /// TYPE A. It begins off, other than RFC 959 says: who sends no TYPE sends images, and converting line ends in
     /// them would destroy them.
     pub(super) ascii: bool,
-    /// PBSZ came.
-    pub(super) protection_begun: bool,
-    /// PROT P.
-    pub(super) private: bool,
+    /// PBSZ and PROT.
+    pub(super) protection: Protection,
     /// EPSV ALL came: no other way from now on (RFC 2428 section 4).
     pub(super) only_epsv: bool,
     /// REST, for the next transfer.
@@ -141,8 +151,7 @@ impl Session {
         if implicit {
             self.start_tls().await?;
             // Implicit FTPS has been private throughout since before RFC 4217; its clients rarely say PROT.
-            self.state.protection_begun = true;
-            self.state.private = true;
+            self.state.protection = Protection::Private;
         }
         self.say(&Reply::new(220, "Landfall")).await?;
         loop {
@@ -215,7 +224,7 @@ impl Session {
         let argument = command.argument.as_slice();
         let text = command.text();
         let done = match command.spec.verb {
-            Verb::Abor => self.abort_nothing(),
+            Verb::Abor => Ok(self.abort_nothing()),
             Verb::Acct => Ok(Reply::new(202, "No account is needed")),
             Verb::Allo => self.allo(&text),
             Verb::Appe => return self.appe(argument).await,

@@ -1,9 +1,9 @@
 //! Verbs that set or tell something of the session itself: TYPE, MODE, STRU, OPTS, FEAT, HELP, REST, ALLO, LANG.
 
-use super::command::{TABLE, Verb, spec};
+use super::command::{TABLE, spec};
 use super::facts::Chosen;
 use super::reply::Reply;
-use super::session::Session;
+use super::session::{Protection, Session};
 use crate::config::TlsPolicy;
 
 impl Session {
@@ -106,16 +106,16 @@ impl Session {
     }
 
     /// ABOR while nothing runs: a data connection that was prepared is given up (RFC 959 section 4.1.3).
-    pub(super) fn abort_nothing(&mut self) -> Result<Reply, Reply> {
+    pub(super) fn abort_nothing(&mut self) -> Reply {
         self.state.way = None;
-        Ok(Reply::new(225, "No transfer to stop"))
+        Reply::new(225, "No transfer to stop")
     }
 
     /// What STAT without a path tells, transfer aside.
     pub(super) fn status(&self) -> Reply {
         let user = self.files.as_ref().map_or("nobody", |files| files.user().name.as_str());
         let connection = if self.control.is_tls() { "under TLS" } else { "in clear" };
-        let data = if self.state.private { "private" } else { "in clear" };
+        let data = if self.state.protection == Protection::Private { "private" } else { "in clear" };
         let lines = vec![
             format!("Logged in as {user}, control connection {connection}, data connections {data}"),
             format!("TYPE {}, MODE S, STRU F", if self.state.ascii { "A" } else { "I" }),
@@ -127,7 +127,6 @@ impl Session {
     pub(super) fn site_help() -> Reply {
         let lines =
             vec!["CHMOD <mode> <path>".to_owned(), "UTIME <YYYYMMDDhhmmss> <path>".to_owned(), "HELP".to_owned()];
-        debug_assert!(TABLE.iter().any(|spec| spec.verb == Verb::Site));
         Reply::lines(214, "SITE commands:", lines, "End")
     }
 }

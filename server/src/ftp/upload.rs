@@ -12,6 +12,10 @@ use super::course::Course;
 use super::data::{Break, Data, Terms};
 use crate::delivery::{Receipt, Refusal, Upload};
 
+/// Bytes taken in after a cancellation: what the kernel may have received before it, and no more from a peer that goes
+/// on sending.
+const MAX_LATE_BYTES: usize = 8 * 1_024 * 1_024;
+
 /// What the thread asks the control connection at the end of the data: is everything still as it was? The answer comes
 /// through this.
 pub(super) type Question = oneshot::Sender<bool>;
@@ -83,27 +87,29 @@ impl Incoming {
     /// Moves bytes until the orderly end and says how many came over the wire.
     fn receive(&mut self, data: &mut Data, course: &Course, engine: &Engine) -> Result<u64, Stop> {
         let mut buffer = engine.shared.buffers.take();
-        let mut received = 0;
+        let (mut received, mut late) = (0, 0);
         let mut at = self.upload.size();
-        let mut converter = self.ascii.then(ToStored::default);
+        let mut ascii = self.ascii.then(ToStored::default);
         let mut converted = Vec::new();
         loop {
             let read = data.read(&mut buffer).map_err(Stop::Broken)?;
-            // A cancelled socket reads like an ended one.
+            // A cancelled socket reads like an ended one, after what has arrived: that is kept for the resume.
             if course.is_cancelled() {
-                return Err(Stop::Broken(Break::Io(std::io::ErrorKind::ConnectionAborted.into())));
+                late += read;
+                if read == 0 || late > MAX_LATE_BYTES {
+                    return Err(Stop::Broken(Break::Io(std::io::ErrorKind::ConnectionAborted.into())));
+                }
             }
             let bytes = buffer.get(..read).unwrap_or_default();
             received += read as u64;
             course.add(read);
-            let stored = match &mut converter {
+            let stored = match &mut ascii {
                 None => bytes,
-                Some(converter) => {
+                Some(ascii) => {
                     converted.clear();
+                    ascii.push(bytes, &mut converted);
                     if read == 0 {
-                        converter.finish(&mut converted)
-                    } else {
-                        converter.push(bytes, &mut converted)
+                        ascii.finish(&mut converted);
                     }
                     &converted
                 }

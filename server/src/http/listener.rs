@@ -102,7 +102,7 @@ impl AsyncWrite for Mortal {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 mod tests {
     use axum::serve::Listener;
     use tokio::io::AsyncReadExt;
@@ -116,7 +116,8 @@ mod tests {
         let _client = TcpStream::connect(bounded.local_addr().unwrap()).await.unwrap();
         let (mut connection, _) = bounded.accept().await;
         assert_eq!(bounded.places.available_permits(), CONNECTIONS - 1);
-        let error = connection.read_u8().await.unwrap_err();
+        let read = tokio::time::timeout(Duration::from_secs(20), connection.read_u8());
+        let error = read.await.expect("it lives on").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(connection);
         assert_eq!(bounded.places.available_permits(), CONNECTIONS);

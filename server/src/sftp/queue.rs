@@ -333,6 +333,8 @@ impl Lane {
             }
             (Op::Abandon, file) => {
                 if let Some(File::Receiving(receiving)) = file {
+                    // What came is kept for the resume, to the last byte.
+                    receiving.flush(answers);
                     receiving.give_up_early(answers);
                 }
                 *file = None;

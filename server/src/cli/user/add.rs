@@ -41,11 +41,11 @@ pub(in crate::cli) struct Add {
     /// No login from then on: 2027-01-31, or 2027-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     expires: Option<Setting<Moment>>,
-    #[command(flatten)]
-    limits: LimitFlags,
     /// As JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    limits: LimitFlags,
 }
 
 impl Add {

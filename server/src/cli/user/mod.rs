@@ -21,7 +21,9 @@ Examples:
   landfall user set acme --permissions dropbox
   landfall user disable acme";
 
-/// Add, change, list and remove suppliers. Changes count from the next login on, also while the server runs.
+/// Add, change, list and remove suppliers.
+///
+/// Changes count from the next login on, also while the server runs; a disabled supplier's sessions end.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, arg_required_else_help = true)]
 pub(super) struct User {

@@ -34,11 +34,11 @@ pub(in crate::cli) struct Set {
     /// No login from then on; none takes the end away.
     #[arg(long, value_name = "DATE")]
     expires: Option<Setting<Moment>>,
-    #[command(flatten)]
-    limits: LimitFlags,
     /// As JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    limits: LimitFlags,
 }
 
 impl Set {

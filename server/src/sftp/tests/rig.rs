@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use landfall_auth::{Grant, Protocol, Source as Kept, User};
+use landfall_auth::{Database, Grant, Protocol, Source as Kept, Sync, User};
 use landfall_storage::{Durability, LocalStore};
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -35,22 +33,19 @@ pub(super) const FRESH: u32 = WRITE | CREAT | TRUNC;
 /// Storage and ledger.
 pub(super) struct Ground {
     pub(super) place: TempDir,
+    pub(super) database: Database,
     pub(super) delivery: Arc<Delivery>,
 }
 
 impl Ground {
     pub(super) async fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new()
-            .filename(place.path().join("db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let pool = SqlitePool::connect_with(options).await.unwrap();
-        ledger::MIGRATIONS.run(&pool).await.unwrap();
+        let database = Database::open(&place.path().join("db"), Sync::Full).await.unwrap();
+        database.migrate(&ledger::MIGRATIONS).await.unwrap();
         let store =
             LocalStore::open(&place.path().join("files"), &place.path().join("staging"), Durability::Process).unwrap();
-        let delivery = Delivery::new(Arc::new(store), Ledger::start(pool), TemporaryNames::default());
-        Self { place, delivery }
+        let delivery = Delivery::new(Arc::new(store), Ledger::start(database.clone()), TemporaryNames::default());
+        Self { place, database, delivery }
     }
 
     /// Where a file of `acme` stands.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use landfall_storage::{Begin, Durability, Error, LocalStore, Replace, Result, Store, Upload};
 use proptest::prelude::*;
 
-use crate::support::{Place, Plan, PlannedDisk, names_on_disk, path, staged_bytes};
+use crate::tests::support::{Place, Plan, PlannedDisk, names_on_disk, path, staged_bytes};
 
 const OWNERS: &[&str] = &["acme", "beta"];
 const FILES: &[&str] = &["/a", "/b", "/d/a"];
@@ -147,7 +147,7 @@ fn is_called_off(error: &Error) -> bool {
 
 impl World {
     fn new() -> Self {
-        let place = Place::new();
+        let place = Place::fast();
         let (store, disk) = Self::open(&place);
         store.create_dir(&path("/d")).unwrap();
         let sessions = std::array::from_fn(|_| None);
@@ -378,7 +378,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_agrees_with_the_model(steps in steps()) {

@@ -1,11 +1,11 @@
 //! Opening the store: which staging folder is taken, what earlier runs have left, whose it is.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use landfall_storage::{Begin, Durability, Error, LocalStore, RESERVED_NAME, Replace, Store, UploadId};
 
-use crate::support::{Place, land, names_on_disk, path};
+use crate::tests::support::{Place, land, names_on_disk, path};
 
 fn suspend(store: &LocalStore, owner: &str, at: &str, data: &[u8]) -> UploadId {
     let mut upload = store.stage(owner, &path(at), Begin::Fresh).unwrap();
@@ -155,4 +155,30 @@ fn a_crash_s_leftovers_go_and_foreign_names_stay() {
     assert_ne!(older, newer);
     let left = [format!("{newer}.meta"), format!("{newer}.part"), "README".to_owned()];
     assert_eq!(names_on_disk(&staging), left.into());
+}
+
+#[test]
+fn a_file_that_has_landed_by_a_second_name_is_not_resumed() {
+    let place = Place::new();
+    let store = place.open(Durability::Full);
+    let id = suspend(&store, "acme", "/a", b"landed");
+    drop(store);
+    std::fs::hard_link(place.staging().join(format!("{id}.part")), place.root().join("a")).unwrap();
+    let store = place.open(Durability::Full);
+    assert!(store.all_staged().is_empty());
+    assert!(names_on_disk(&place.staging()).is_empty());
+    assert_eq!(std::fs::read(place.root().join("a")).unwrap(), b"landed");
+}
+
+#[test]
+fn zeros_that_a_power_cut_has_left_are_not_resumed() {
+    const BLOCK: u64 = 1 << 20;
+    let place = Place::new();
+    let store = place.open(Durability::Full);
+    let id = suspend(&store, "acme", "/a", &vec![1; usize::try_from(BLOCK).unwrap()]);
+    drop(store);
+    let file = std::fs::File::options().write(true).open(place.staging().join(format!("{id}.part"))).unwrap();
+    file.write_at(b"bytes that were sent after the hole", 3 * BLOCK).unwrap();
+    let store = place.open(Durability::Full);
+    assert_eq!(store.staged("acme", &path("/a")).unwrap().size, BLOCK);
 }

@@ -6,7 +6,7 @@ use landfall_storage::disk::Call;
 use landfall_storage::{Begin, Durability, Error, LocalStore, Replace, Result, Store};
 use rustix::io::Errno;
 
-use crate::support::{Place, Plan, PlannedDisk, land, names_on_disk, path, staged_bytes};
+use crate::tests::support::{Place, Plan, PlannedDisk, land, names_on_disk, path, staged_bytes};
 
 const OLD: &[u8] = b"what stood there before, whole";
 const NEW: &[u8] = b"the new content, somewhat longer than the old one was";
@@ -86,7 +86,7 @@ fn fresh_again(store: &LocalStore) -> Result<()> {
 
 /// A place with `/d/old`, its staging folder empty.
 fn prepared() -> Place {
-    let place = Place::new();
+    let place = Place::fast();
     let store = place.open(Durability::Process);
     store.create_dir(&path("/d")).unwrap();
     land(&store, "/d/old", OLD);
@@ -263,4 +263,62 @@ fn a_full_disk_keeps_what_it_took() {
     upload.write_at(14, &NEW[14..]).unwrap();
     publish(&mut *upload, "/d/old", Replace::Yes).unwrap();
     assert_eq!(landed(&place, "/d/old").as_deref(), Some(NEW));
+}
+
+#[test]
+fn a_file_system_without_flags_for_rename_still_replaces_nothing() {
+    let sound = PlannedDisk::new(Plan::Sound);
+    new_name(&prepared().open_on(Durability::Full, sound.clone())).unwrap();
+    let number = sound.calls().iter().position(|call| *call == Call::Rename).unwrap();
+    for other in [None, Some(b"came in between")] {
+        let place = prepared();
+        let disk = PlannedDisk::new(Plan::Once(number, Errno::INVAL.raw_os_error()));
+        let store = place.open_on(Durability::Full, disk);
+        let mut upload = store.stage("acme", &path("/d/new"), Begin::Fresh).unwrap();
+        upload.write_at(0, NEW).unwrap();
+        upload.sync().unwrap();
+        // As in `new_name`, so that the rename is the call of that number.
+        upload.set_mode(0o640);
+        upload.set_modified(SystemTime::UNIX_EPOCH);
+        let at = place.root().join("d/new");
+        let result = upload.publish(&path("/d/new"), Replace::No, &mut |_| {
+            other.map_or(Ok(()), |bytes| std::fs::write(&at, bytes)).map_err(Into::into)
+        });
+        drop(upload);
+        if let Some(bytes) = other {
+            assert!(matches!(result, Err(Error::AlreadyExists)), "{result:?}");
+            assert_eq!(landed(&place, "/d/new").as_deref(), Some(&bytes[..]));
+            assert_eq!(store.all_staged().len(), 1);
+        } else {
+            result.unwrap();
+            assert_eq!(landed(&place, "/d/new").as_deref(), Some(NEW));
+            assert_eq!(names_on_disk(store.staging_path()).len(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_removed_is_still_shown_and_removed_later() {
+    type Removal = fn(&LocalStore) -> Result<usize>;
+    let sweep: Removal = |store| store.sweep(SystemTime::now() + Duration::from_mins(1)).map(|swept| swept.len());
+    let discard: Removal = |store| store.discard_staged("acme", &path("/d/old")).map(|()| 1);
+    for removal in [sweep, discard] {
+        let suspended = |place: &Place, disk| {
+            let store = place.open_on(Durability::Full, disk);
+            let mut upload = store.stage("acme", &path("/d/old"), Begin::Fresh).unwrap();
+            upload.write_at(0, b"1234").unwrap();
+            store
+        };
+        let sound = PlannedDisk::new(Plan::Sound);
+        let (first, second) = (prepared(), prepared());
+        let store = suspended(&first, sound.clone());
+        assert_eq!(removal(&store).unwrap(), 1);
+        let number = sound.calls().iter().position(|call| *call == Call::Unlink).unwrap();
+
+        let store = suspended(&second, PlannedDisk::new(Plan::Once(number, Errno::IO.raw_os_error())));
+        assert!(matches!(removal(&store), Err(Error::Io(_))));
+        assert_eq!(store.staged("acme", &path("/d/old")).unwrap().size, 4);
+        assert_eq!(removal(&store).unwrap(), 1);
+        assert!(store.all_staged().is_empty());
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use landfall_auth::{Change, Error, Grant, Group, Kind, NewUser, Overwrite, Permissions, Secret};
 
-use crate::world::{KEY, OTHER_KEY, Outcome, World, named, password, today};
+use crate::tests::world::{KEY, OTHER_KEY, Outcome, World, named, password, today};
 
 #[tokio::test]
 async fn all_fields_come_back() -> Outcome {

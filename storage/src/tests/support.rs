@@ -23,6 +23,11 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
+    /// In memory where the machine has that, for tests that open hundreds of stores and sync none of them for real.
+    pub(crate) fn fast() -> Self {
+        Self { folder: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap() }
+    }
+
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().join("files")
     }

@@ -10,7 +10,7 @@ use landfall_auth::{
     ThrottleLimits, Users, WorkLimits,
 };
 
-use crate::world::{COST, HOME, KEY, OTHER_KEY, Outcome, World, key, named, password, today};
+use crate::tests::world::{COST, HOME, KEY, OTHER_KEY, Outcome, World, key, named, password, today};
 
 #[tokio::test]
 async fn passwords_and_keys() -> Outcome {

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use landfall_storage::{Begin, Durability, Error, Kind, Replace, Store};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags};
 
-use crate::support::{Place, land, names_on_disk, path};
+use crate::tests::support::{Place, land, names_on_disk, path};
 
 const CANARY: &[u8] = b"outside: nobody may read this";
 

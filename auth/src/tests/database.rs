@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use landfall_auth::{Database, Error, Grant, Hasher, NewUser, Sync, Users, WorkLimits};
 
-use crate::world::{COST, Outcome, World, named, password};
+use crate::tests::world::{COST, Outcome, World, named, password};
 
 #[tokio::test]
 async fn nobody_else_may_read_the_file() -> Outcome {
@@ -124,7 +124,7 @@ async fn a_change_by_somebody_else_is_noticed_once() -> Outcome {
     assert!(!watch.changed().await?);
     assert_eq!(world.users.get("acme").await?.name, "acme");
 
-    elsewhere.add_key("acme", crate::world::KEY).await?;
+    elsewhere.add_key("acme", crate::tests::world::KEY).await?;
     assert!(watch.changed().await?);
     elsewhere.disable("acme").await?;
     assert!(watch.changed().await?);

@@ -9,7 +9,7 @@ use std::{io, thread};
 use landfall_storage::disk::{Call, Faults};
 use landfall_storage::{Begin, Durability, Replace, Store};
 
-use crate::support::{Place, path};
+use crate::tests::support::{Place, path};
 
 const LANDINGS: usize = 32;
 
@@ -102,7 +102,7 @@ fn landings_share_directory_syncs_that_began_after_their_renames() {
 fn without_device_syncs_there_are_none() {
     let place = Place::new();
     let store = place.open(Durability::Process);
-    crate::support::land(&store, "/a", b"x");
+    crate::tests::support::land(&store, "/a", b"x");
     store.create_dir(&path("/d")).unwrap();
     store.rename(&path("/a"), &path("/d/a"), Replace::No).unwrap();
     let counts = store.sync_counts();
@@ -123,7 +123,7 @@ fn every_change_of_names_is_synced() {
     synced("a directory made", 1);
     store.create_dir_all(&path("/d/e/f")).unwrap();
     synced("two directories made", 2);
-    crate::support::land(&store, "/a", b"x");
+    crate::tests::support::land(&store, "/a", b"x");
     synced("a landing", 1);
     store.rename(&path("/a"), &path("/b"), Replace::No).unwrap();
     synced("a rename in one directory", 1);

@@ -2,7 +2,7 @@
 
 use landfall_auth::{Change, DeclaredUser, Error, Grant, Group, Secret, Source, Synced};
 
-use crate::world::{KEY, OTHER_KEY, Outcome, World, key, named, password};
+use crate::tests::world::{KEY, OTHER_KEY, Outcome, World, key, named, password};
 
 fn declared(name: &str) -> DeclaredUser {
     DeclaredUser { name: name.to_owned(), ..DeclaredUser::default() }
