@@ -202,6 +202,24 @@ async fn too_large_is_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn what_is_not_wanted_at_the_last_instant_is_suspended() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    let mut upload = session.upload(&path("/a.jpg"), Begin::Fresh, None).await.unwrap();
+    let refused = tokio::task::spawn_blocking(move || {
+        upload.write_at(0, b"hel").unwrap();
+        upload.finish_if(&mut || false)
+    });
+    assert_eq!(refused.await.unwrap().unwrap_err().reason, Reason::Internal);
+    assert!(!room.on_disk("acme/a.jpg").exists());
+    assert_eq!(room.ledger().await.pop().unwrap().status, "suspended");
+    let room = room.restart().await;
+    let session = room.session("acme", Grant::default()).await;
+    send(&session, "/a.jpg", Begin::Resume { offset: 3 }, b"lo").await.unwrap();
+    assert_eq!(std::fs::read(room.on_disk("acme/a.jpg")).unwrap(), b"hello");
+}
+
+#[tokio::test]
 async fn fewer_bytes_than_announced_are_suspended() {
     let room = Room::new().await;
     let session = room.session("acme", Grant::default()).await;
