@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -18,8 +18,12 @@ use crate::delivery::{Receipt, Refusal, Upload};
 /// on sending.
 const MAX_LATE_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// Between the two ends of a killed client lie some 20 µs.
-const LAST_SIGNS: Duration = Duration::from_micros(100);
+/// Share of a transfer's own time that is waited at its end, and the most of it. Killed clients are found in the middle of
+/// long transfers, not of short ones: so the short ones, of which there are many, need not pay.
+const LAST_SIGNS_SHARE: u32 = 32;
+const LAST_SIGNS_MOST: Duration = Duration::from_millis(50);
+/// Between the two ends of a killed client lie some 20 µs on a machine with time to spare.
+const LAST_SIGNS_LEAST: Duration = Duration::from_micros(100);
 
 /// What the thread asks the control connection at the end of the data: is everything still as it was? The answer comes
 /// through this.
@@ -61,6 +65,7 @@ pub(super) enum Suspension {
 impl Incoming {
     /// Runs it to its end. Blocks.
     pub(super) fn run(mut self, socket: TcpStream, terms: &Terms, course: &Course, engine: &Arc<Engine>) -> Outcome {
+        let began = Instant::now();
         let received = Data::open(socket, terms).map_err(Stop::Broken).and_then(|mut data| {
             let received = self.receive(&mut data, course, engine)?;
             Ok((data, received))
@@ -80,7 +85,7 @@ impl Incoming {
         }
         let certain = data.end_is_certain() || self.announced_bytes.is_some();
         if !certain {
-            wait_for_last_signs();
+            wait_for_last_signs(began.elapsed());
         }
         course.detach();
         data.close_received();
@@ -154,8 +159,8 @@ impl Incoming {
 }
 
 #[expect(clippy::disallowed_methods, reason = "there is no event to wait for: it is the absence of one that counts")]
-fn wait_for_last_signs() {
-    thread::sleep(LAST_SIGNS);
+fn wait_for_last_signs(transfer: Duration) {
+    thread::sleep((transfer / LAST_SIGNS_SHARE).clamp(LAST_SIGNS_LEAST, LAST_SIGNS_MOST));
 }
 
 /// Nobody there to answer is a no.
