@@ -62,16 +62,20 @@ pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connecti
     let table = Arc::<Table>::default();
     let (names, requests) = mpsc::unbounded_channel();
     let writer = Arc::clone(&outbox);
-    let writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
+    let mut writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
     let worker = connection.tasks.spawn(Names::new(Arc::clone(&outbox), Arc::clone(&table)).run(requests));
+    let all = Arc::clone(&outbox);
     let pump = Pump { connection, outbox, table, names, closing: Vec::new(), ready: false };
-    pump.run(source, worker).await;
+    let mut source = pump.run(source, worker).await;
     // The writer ends on its own: the outbox is closed.
-    let _ = writer.await;
+    tokio::select! {
+        _ = &mut writer => {}
+        () = watch(source.as_mut(), &all) => {}
+    }
 }
 
 impl Pump {
-    async fn run<I: Source>(mut self, mut source: I, worker: tokio::task::JoinHandle<()>) {
+    async fn run<I: Source>(mut self, mut source: I, worker: tokio::task::JoinHandle<()>) -> Option<I> {
         let end = self.read(&mut source).await;
         let polite = end == End::Polite;
         match &end {
@@ -90,7 +94,7 @@ impl Pump {
         abandon(&outbox, &table);
         drop(names);
         // A source that is not read must not be kept: russh would wait for it.
-        let source = polite.then_some(source);
+        let mut source = polite.then_some(source);
         let rest = async {
             // Requests about names that came before the end are done; files that they open are not kept.
             let _ = worker.await;
@@ -100,9 +104,10 @@ impl Pump {
         tokio::select! {
             () = rest => {}
             // A client that waits politely may still go away.
-            () = watch(source, &outbox) => {}
+            () = watch(source.as_mut(), &outbox) => {}
         }
         outbox.close();
+        source
     }
 
     /// Reads requests until there are no more.
@@ -277,11 +282,10 @@ fn abandon(outbox: &Outbox, table: &Table) {
 }
 
 /// Behind a polite end: sees when the channel is gone as well. Never resolves: what is left is done either way.
-async fn watch<I: Source>(source: Option<I>, outbox: &Outbox) {
-    if let Some(mut source) = source {
+async fn watch<I: Source>(source: Option<&mut I>, outbox: &Outbox) {
+    if let Some(source) = source {
         // Data behind the end is nobody's.
         while source.next().await.is_some() {}
-        drop(source);
         outbox.gone.cancel();
     }
     std::future::pending().await

@@ -4,3 +4,4 @@
 mod files;
 mod flow;
 mod rig;
+mod ssh;

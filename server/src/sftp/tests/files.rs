@@ -230,6 +230,17 @@ async fn time_and_mode_set_while_open_are_worn_when_landed() {
     assert_eq!(client.close(&handle).await.code(), 0);
     let facts = std::fs::metadata(ground.on_disk("a")).unwrap();
     assert_eq!((facts.mtime(), facts.permissions().mode() & 0o777), (1_500_000_001, 0o600));
+    // Opened again without CREAT it keeps its mode, though some clients send zero then.
+    let reply = client
+        .ask(3, |out| {
+            packets::string(out, b"a");
+            out.put_u32(WRITE);
+            out.put_u32(4);
+            out.put_u32(0);
+        })
+        .await;
+    assert_eq!(client.close(&reply.bytes()).await.code(), 0);
+    assert_eq!(std::fs::metadata(ground.on_disk("a")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
