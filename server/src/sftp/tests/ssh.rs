@@ -428,11 +428,17 @@ async fn deep_pipelines_in_both_directions() {
     channel.request_subsystem(true, "sftp").await.unwrap();
     let (mut read, write) = channel.split();
     let sent = data.clone();
+    let open = |id, name: &'static str, flags| request(3, id, |out| super::rig::open_fields(out, name, flags));
+    write.data_bytes(request(1, 3, |_| {})).await.unwrap();
+    write.data_bytes(open(1, "down", super::rig::READ)).await.unwrap();
+    write.data_bytes(open(2, "up", super::rig::FRESH)).await.unwrap();
+    let mut greeting = Vec::new();
+    while !greeting.windows(8).any(|bytes| bytes == b"00000101") {
+        if let Some(ChannelMsg::Data { data }) = read.wait().await {
+            greeting.extend_from_slice(&data);
+        }
+    }
     let writer = tokio::spawn(async move {
-        let open = |id, name: &'static str, flags| request(3, id, |out| super::rig::open_fields(out, name, flags));
-        write.data_bytes(request(1, 3, |_| {})).await.unwrap();
-        write.data_bytes(open(1, "down", super::rig::READ)).await.unwrap();
-        write.data_bytes(open(2, "up", super::rig::FRESH)).await.unwrap();
         // The handles of a fresh channel are known: first slots, first use.
         for pass in 0..8u32 {
             for index in 0..100u32 {
