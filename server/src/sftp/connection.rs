@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -164,6 +164,12 @@ impl Connection {
         }
         let last = Duration::from_millis(self.last_progress_millis.load(Ordering::Relaxed));
         self.began.elapsed().saturating_sub(last)
+    }
+
+    /// The time of day, for what shows it to people: an engine is the edge.
+    #[expect(clippy::disallowed_methods, reason = "the one place of the engine that looks at the clock")]
+    pub(super) fn time() -> SystemTime {
+        SystemTime::now()
     }
 
     /// A request was taken on.

@@ -56,11 +56,16 @@ struct Pump {
     ready: bool,
 }
 
+#[expect(clippy::disallowed_methods, reason = "bounded in bytes, over all queues, by the connection's backlog")]
+fn names_queue() -> (mpsc::UnboundedSender<Waiting>, mpsc::UnboundedReceiver<Waiting>) {
+    mpsc::unbounded_channel()
+}
+
 /// Serves one channel to its end: what was asked before it is done, what was not closed is suspended.
 pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connection>, source: I, sink: O) {
     let outbox = Outbox::new(Arc::clone(&connection));
     let table = Arc::<Table>::default();
-    let (names, requests) = mpsc::unbounded_channel();
+    let (names, requests) = names_queue();
     let writer = Arc::clone(&outbox);
     let mut writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
     let worker = connection.tasks.spawn(Names::new(Arc::clone(&outbox), Arc::clone(&table)).run(requests));
@@ -288,5 +293,5 @@ async fn watch<I: Source>(source: Option<&mut I>, outbox: &Outbox) {
         while source.next().await.is_some() {}
         outbox.gone.cancel();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

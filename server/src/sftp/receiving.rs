@@ -229,7 +229,7 @@ impl Receiving {
         Stat {
             kind: Kind::File,
             size: self.end(),
-            modified: self.modified.unwrap_or_else(SystemTime::now),
+            modified: self.modified.unwrap_or_else(Connection::time),
             mode: self.mode,
             inode: 0,
         }

@@ -132,9 +132,10 @@ async fn a_gap_that_nobody_fills_is_an_error_and_no_hole() {
     }
     // Nor does more than the room for what comes ahead wait.
     let handle = client.opened("c", FRESH).await;
+    let piece = vec![1; 32_768];
     let mut ids = Vec::new();
     for index in 1..200u64 {
-        ids.push(client.write(&handle, index * 32_768, &[1; 32_768]).await);
+        ids.push(client.write(&handle, index * 32_768, &piece).await);
     }
     for id in ids {
         assert_eq!(client.reply(id).await.code(), 4);
