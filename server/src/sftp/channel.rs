@@ -2,7 +2,7 @@
 //! else. Shells, commands, terminals, forwarding and agents are refused. Knows no SFTP.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use russh::keys::Certificate;
@@ -17,6 +17,8 @@ use super::pump::{self, Input, Source};
 
 /// Channels at a time.
 const MAX_CHANNELS: usize = 8;
+/// Channels over a connection's life: of each that was closed from here first, russh keeps a little.
+const MAX_OPENED: usize = 10_000;
 
 /// One SSH connection's handler.
 ///
@@ -28,15 +30,22 @@ pub(super) struct Visitor {
     door: Door,
     /// The connection's shared part, once somebody is logged in.
     connection: watch::Receiver<Option<Arc<Connection>>>,
-    /// True for channels that speak SFTP.
-    channels: HashMap<ChannelId, bool>,
+    channels: HashMap<ChannelId, Known>,
+    opened: usize,
     window_bytes: u32,
+}
+
+/// What is known of a channel.
+struct Known {
+    /// Dead when the channel's task has ended: russh does not tell of channels that were closed from here.
+    task: Weak<()>,
+    speaks_sftp: bool,
 }
 
 impl Visitor {
     /// Of a new connection.
     pub(super) fn new(door: Door, connection: watch::Receiver<Option<Arc<Connection>>>, window_bytes: u32) -> Self {
-        Self { door, connection, channels: HashMap::new(), window_bytes }
+        Self { door, connection, channels: HashMap::new(), opened: 0, window_bytes }
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
@@ -99,27 +108,29 @@ impl Handler for Visitor {
             Ok(connection) => connection.clone(),
             Err(_) => None,
         };
-        let Some(connection) = connection.filter(|_| self.channels.len() < MAX_CHANNELS) else {
+        self.channels.retain(|_, known| known.task.strong_count() > 0);
+        let fits = self.channels.len() < MAX_CHANNELS && self.opened < MAX_OPENED;
+        let Some(connection) = connection.filter(|_| fits) else {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
-        self.channels.insert(channel.id(), false);
+        let task = Arc::new(());
+        self.channels.insert(channel.id(), Known { task: Arc::downgrade(&task), speaks_sftp: false });
+        self.opened += 1;
         reply.accept().await;
         let (read, write) = channel.split();
         let tasks = connection.tasks.clone();
-        tasks.spawn(serve(connection, read, write));
-        Ok(())
-    }
-
-    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Stop> {
-        self.channels.remove(&channel);
+        tasks.spawn(async move {
+            serve(connection, read, write).await;
+            drop(task);
+        });
         Ok(())
     }
 
     async fn subsystem_request(&mut self, id: ChannelId, name: &str, session: &mut Session) -> Result<(), Stop> {
         match self.channels.get_mut(&id) {
-            Some(speaks) if name == "sftp" && !*speaks => {
-                *speaks = true;
+            Some(known) if name == "sftp" && !known.speaks_sftp => {
+                known.speaks_sftp = true;
                 session.channel_success(id)?;
             }
             _ => session.channel_failure(id)?,
@@ -214,6 +225,9 @@ impl Sink for Writing {
         // In this order, as OpenSSH's clients expect: they report a lost connection without a status.
         let _ = self.0.exit_status(0).await;
         let _ = self.0.eof().await;
+    }
+
+    async fn close(&mut self) {
         let _ = self.0.close().await;
     }
 }

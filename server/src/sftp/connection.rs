@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,14 +45,13 @@ pub(super) struct Connection {
     pub(super) halted: CancellationToken,
     /// Tasks of all channels, so that the session outlives none of its uploads.
     pub(super) tasks: TaskTracker,
-    /// Something was opened or closed.
-    pub(super) transfers_changed: Notify,
     write_room: Arc<Semaphore>,
     handles: Arc<Semaphore>,
     early_bytes: AtomicUsize,
     backlog_bytes: AtomicUsize,
     unsent_bytes: AtomicUsize,
     transfers: AtomicUsize,
+    unanswered: AtomicUsize,
     busy: AtomicUsize,
     throttled: AtomicBool,
     began: Instant,
@@ -67,13 +66,13 @@ impl Connection {
             lifecycle,
             halted: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            transfers_changed: Notify::new(),
             write_room: Arc::new(Semaphore::new(WRITE_ROOM_BYTES)),
             handles: Arc::new(Semaphore::new(MAX_HANDLES)),
             early_bytes: AtomicUsize::new(0),
             backlog_bytes: AtomicUsize::new(0),
             unsent_bytes: AtomicUsize::new(0),
             transfers: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             throttled: AtomicBool::new(false),
             began: Instant::now(),
@@ -167,9 +166,26 @@ impl Connection {
         self.began.elapsed().saturating_sub(last)
     }
 
-    /// Files open for sending or receiving.
-    pub(super) fn transfers(&self) -> usize {
-        self.transfers.load(Ordering::Acquire)
+    /// The time of day, for what shows it to people: an engine is the edge.
+    #[expect(clippy::disallowed_methods, reason = "the one place of the engine that looks at the clock")]
+    pub(super) fn time() -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// A request was taken on.
+    pub(super) fn expect(&self) {
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Requests were answered.
+    pub(super) fn answered(&self, count: usize) {
+        self.unanswered.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    /// True when no file is open for sending or receiving, and every reply is on its way: nothing is lost by ending now.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_zero = |count: &AtomicUsize| count.load(Ordering::Acquire) == 0;
+        is_zero(&self.transfers) && is_zero(&self.unanswered) && is_zero(&self.unsent_bytes)
     }
 }
 
@@ -222,6 +238,5 @@ impl Drop for Transfer {
         if self.connection.transfers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.connection.session.doing("idle");
         }
-        self.connection.transfers_changed.notify_one();
     }
 }

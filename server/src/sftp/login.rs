@@ -130,6 +130,7 @@ impl Door {
         Attempt { user, credential, peer: self.peer.ip(), protocol: Protocol::Sftp }
     }
 
+    /// The door itself logs each decision.
     async fn attempt(&mut self, user: &str, credential: Credential<'_>) -> Result<Auth, Stop> {
         if self.lifecycle.is_draining() {
             return Ok(self.refused());
@@ -142,8 +143,6 @@ impl Door {
         if denied != Denied::Unavailable {
             self.tries += 1;
         }
-        let reason: &dyn std::fmt::Display = &denied;
-        tracing::info!(user = ?user, peer = %self.peer, protocol = "sftp", %reason, "login refused");
         Ok(self.refused())
     }
 
@@ -152,7 +151,6 @@ impl Door {
         let name = user.name.clone();
         match self.delivery.open(user, Protocol::Sftp, self.peer).await {
             Ok(session) => {
-                tracing::info!(user = %name, peer = %self.peer, protocol = "sftp", session = session.id(), "logged in");
                 match self.admitted.take().map(|admitted| admitted.send(session)) {
                     Some(Ok(())) => Auth::Accept,
                     // The connection is being closed.
@@ -160,7 +158,7 @@ impl Door {
                 }
             }
             Err(refusal) => {
-                tracing::warn!(user = %name, peer = %self.peer, protocol = "sftp", reason = %refusal, "login refused");
+                tracing::warn!(user = %name, peer = %self.peer, protocol = "sftp", reason = %refusal, "let in, but no session");
                 self.refused()
             }
         }

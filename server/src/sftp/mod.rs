@@ -79,6 +79,8 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const MAX_KEEPALIVES: usize = 3;
 /// For a last message to the peer, and for the peer to hang up after it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often a connection is looked at that is to end when its transfers have.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// How often an idle connection is looked at.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
 
@@ -177,9 +179,13 @@ impl Engine {
         shared.tasks.wait().await;
         let activity = shared.session.activity();
         tracing::info!(
-            user = %shared.session.user().name, %peer, protocol = "sftp", session = shared.session.id(), reason,
-            received_bytes = activity.received_bytes(), sent_bytes = activity.sent_bytes(),
-            seconds = shared.age().as_secs(), "logged out"
+            user = shared.session.user().name,
+            %peer,
+            reason,
+            received_bytes = activity.received_bytes(),
+            sent_bytes = activity.sent_bytes(),
+            seconds = shared.age().as_secs(),
+            "logged out"
         );
         drop(permit);
     }
@@ -189,8 +195,8 @@ impl Engine {
         let idle_most = Duration::from_secs(self.limits.idle_seconds);
         let drained = async {
             self.lifecycle.draining().await;
-            while shared.transfers() > 0 {
-                shared.transfers_changed.notified().await;
+            while !shared.is_quiet() {
+                tokio::time::sleep(DRAIN_LOOK).await;
             }
         };
         let idle = async {

@@ -152,18 +152,22 @@ impl Names {
     async fn receive(&self, path: &VirtualPath, flags: Flags, attributes: &Attributes) -> Result<Receiving, Refusal> {
         let create = flags.has(Flags::CREAT);
         let exclusive = create && flags.has(Flags::EXCL);
+        // Permissions are for a file that is made; some clients send zero otherwise.
+        let mut mode = attributes.permissions().filter(|_| create);
         if !create || exclusive {
             match self.session.stat(path).await {
                 Ok(_) if exclusive => {
                     return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
                 }
+                // One that landed keeps its own. (What is suspended has no inode to show, nor a mode yet.)
+                Ok(landed) if landed.inode != 0 => mode = Some(landed.mode & 0o777),
                 Err(refusal) if !(exclusive && refusal.reason == Reason::NotFound) => return Err(refusal),
                 Ok(_) | Err(_) => {}
             }
         }
         let begin = if flags.has(Flags::TRUNC) || exclusive { Begin::Fresh } else { Begin::Append };
         let upload = self.session.upload(path, begin, None).await?;
-        Ok(Receiving::new(upload, flags.has(Flags::APPEND), attributes, &self.outbox.connection))
+        Ok(Receiving::new(upload, flags.has(Flags::APPEND), mode, &self.outbox.connection))
     }
 
     async fn open_dir(&self, path: VirtualPath) -> Result<[u8; 8], Refusal> {

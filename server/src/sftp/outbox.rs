@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
@@ -20,12 +21,17 @@ const SMALL_BYTES: usize = 8 * 1024;
 /// What they are put together to, in bytes.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// How long the peer may take to close a channel on which both sides have said that nothing more comes.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
 /// Where the bytes go: an SSH channel, or a test.
 pub(super) trait Sink: Send {
     /// Sends all of `bytes`, waiting for the peer's window; an error when the channel is gone.
     fn send(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
-    /// Nothing more will come.
+    /// Says that nothing more will come.
     fn finish(&mut self) -> impl Future<Output = ()> + Send;
+    /// Ends the channel.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// The channel is gone.
@@ -73,6 +79,7 @@ impl Outbox {
 
     /// A request was taken on that will be answered.
     pub(super) fn expect(&self) {
+        self.connection.expect();
         self.unanswered.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -86,6 +93,7 @@ impl Outbox {
             drop(waiting);
             self.filled.notify_one();
         }
+        self.connection.answered(count);
         if count > 0 && self.unanswered.fetch_sub(count, Ordering::AcqRel) == count {
             self.settled.notify_waiters();
         }
@@ -170,8 +178,15 @@ impl Outbox {
             }
         }
         self.throw_away();
+        let farewell = async {
+            sink.finish().await;
+            // The peer closes first if it can: russh keeps what it remembers of a channel that was closed from here
+            // until the connection ends.
+            let _ = tokio::time::timeout(CLOSE_WAIT, self.gone.cancelled()).await;
+            sink.close().await;
+        };
         tokio::select! {
-            () = sink.finish() => {}
+            () = farewell => {}
             () = self.connection.halted.cancelled() => {}
         }
     }

@@ -56,22 +56,31 @@ struct Pump {
     ready: bool,
 }
 
+#[expect(clippy::disallowed_methods, reason = "bounded in bytes, over all queues, by the connection's backlog")]
+fn names_queue() -> (mpsc::UnboundedSender<Waiting>, mpsc::UnboundedReceiver<Waiting>) {
+    mpsc::unbounded_channel()
+}
+
 /// Serves one channel to its end: what was asked before it is done, what was not closed is suspended.
 pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connection>, source: I, sink: O) {
     let outbox = Outbox::new(Arc::clone(&connection));
     let table = Arc::<Table>::default();
-    let (names, requests) = mpsc::unbounded_channel();
+    let (names, requests) = names_queue();
     let writer = Arc::clone(&outbox);
-    let writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
+    let mut writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
     let worker = connection.tasks.spawn(Names::new(Arc::clone(&outbox), Arc::clone(&table)).run(requests));
+    let all = Arc::clone(&outbox);
     let pump = Pump { connection, outbox, table, names, closing: Vec::new(), ready: false };
-    pump.run(source, worker).await;
+    let mut source = pump.run(source, worker).await;
     // The writer ends on its own: the outbox is closed.
-    let _ = writer.await;
+    tokio::select! {
+        _ = &mut writer => {}
+        () = watch(source.as_mut(), &all) => {}
+    }
 }
 
 impl Pump {
-    async fn run<I: Source>(mut self, mut source: I, worker: tokio::task::JoinHandle<()>) {
+    async fn run<I: Source>(mut self, mut source: I, worker: tokio::task::JoinHandle<()>) -> Option<I> {
         let end = self.read(&mut source).await;
         let polite = end == End::Polite;
         match &end {
@@ -90,7 +99,7 @@ impl Pump {
         abandon(&outbox, &table);
         drop(names);
         // A source that is not read must not be kept: russh would wait for it.
-        let source = polite.then_some(source);
+        let mut source = polite.then_some(source);
         let rest = async {
             // Requests about names that came before the end are done; files that they open are not kept.
             let _ = worker.await;
@@ -100,9 +109,10 @@ impl Pump {
         tokio::select! {
             () = rest => {}
             // A client that waits politely may still go away.
-            () = watch(source, &outbox) => {}
+            () = watch(source.as_mut(), &outbox) => {}
         }
         outbox.close();
+        source
     }
 
     /// Reads requests until there are no more.
@@ -277,12 +287,11 @@ fn abandon(outbox: &Outbox, table: &Table) {
 }
 
 /// Behind a polite end: sees when the channel is gone as well. Never resolves: what is left is done either way.
-async fn watch<I: Source>(source: Option<I>, outbox: &Outbox) {
-    if let Some(mut source) = source {
+async fn watch<I: Source>(source: Option<&mut I>, outbox: &Outbox) {
+    if let Some(source) = source {
         // Data behind the end is nobody's.
         while source.next().await.is_some() {}
-        drop(source);
         outbox.gone.cancel();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -43,9 +43,9 @@ pub(super) struct Receiving {
 
 impl Receiving {
     /// Over `upload`; with `append` WRITEs go to the end whatever their offset.
-    pub(super) fn new(mut upload: Upload, append: bool, attributes: &Attributes, connection: &Arc<Connection>) -> Self {
+    pub(super) fn new(mut upload: Upload, append: bool, mode: Option<u32>, connection: &Arc<Connection>) -> Self {
         let transfer = Transfer::new(connection, &format!("STOR {}", upload.path()));
-        if let Some(mode) = attributes.permissions() {
+        if let Some(mode) = mode {
             upload.set_mode(mode);
         }
         Self {
@@ -53,7 +53,7 @@ impl Receiving {
             connection: Arc::clone(connection),
             append,
             modified: None,
-            mode: attributes.permissions().unwrap_or(0o644),
+            mode: mode.unwrap_or(0o644),
             broken: None,
             together: BytesMut::new(),
             together_at: 0,
@@ -229,7 +229,7 @@ impl Receiving {
         Stat {
             kind: Kind::File,
             size: self.end(),
-            modified: self.modified.unwrap_or_else(SystemTime::now),
+            modified: self.modified.unwrap_or_else(Connection::time),
             mode: self.mode,
             inode: 0,
         }

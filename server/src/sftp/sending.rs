@@ -79,7 +79,7 @@ pub(super) struct Listed {
 impl Listed {
     /// Over `names` of a directory with these facts.
     pub(super) fn new(names: Listing, directory: Stat) -> Self {
-        Self { names, dots: Some(directory), now: SystemTime::now() }
+        Self { names, dots: Some(directory), now: Connection::time() }
     }
 
     /// READDIR: as many names as fit a reply, and `EOF` when there are none left.

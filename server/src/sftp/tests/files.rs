@@ -132,9 +132,10 @@ async fn a_gap_that_nobody_fills_is_an_error_and_no_hole() {
     }
     // Nor does more than the room for what comes ahead wait.
     let handle = client.opened("c", FRESH).await;
+    let piece = vec![1; 32_768];
     let mut ids = Vec::new();
     for index in 1..200u64 {
-        ids.push(client.write(&handle, index * 32_768, &[1; 32_768]).await);
+        ids.push(client.write(&handle, index * 32_768, &piece).await);
     }
     for id in ids {
         assert_eq!(client.reply(id).await.code(), 4);
@@ -230,6 +231,17 @@ async fn time_and_mode_set_while_open_are_worn_when_landed() {
     assert_eq!(client.close(&handle).await.code(), 0);
     let facts = std::fs::metadata(ground.on_disk("a")).unwrap();
     assert_eq!((facts.mtime(), facts.permissions().mode() & 0o777), (1_500_000_001, 0o600));
+    // Opened again without CREAT it keeps its mode, though some clients send zero then.
+    let reply = client
+        .ask(3, |out| {
+            packets::string(out, b"a");
+            out.put_u32(WRITE);
+            out.put_u32(4);
+            out.put_u32(0);
+        })
+        .await;
+    assert_eq!(client.close(&reply.bytes()).await.code(), 0);
+    assert_eq!(std::fs::metadata(ground.on_disk("a")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

@@ -105,6 +105,8 @@ impl Sink for ToClient {
     }
 
     async fn finish(&mut self) {}
+
+    async fn close(&mut self) {}
 }
 
 /// One reply: its type and what follows the id.
@@ -305,6 +307,7 @@ impl Client {
     /// Says that nothing more is sent, and waits for the end.
     pub(super) async fn end(mut self) {
         self.raw_end().await;
+        self.to = None;
         while self.any().await.is_some() {}
         tokio::time::timeout(PATIENCE, self.pump).await.expect("the pump did not end").unwrap();
     }
