@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use landfall_auth::{Login, Throttle, ThrottleLimits, Users};
@@ -190,7 +190,7 @@ impl App {
         };
         let host_keys = hostkeys::load(&config.data_dir)?;
         let host_key_fingerprints = host_keys.iter().map(hostkeys::fingerprint).collect();
-        let login = Login::new(users.clone(), Throttle::new(ThrottleLimits::default()), SystemTime::now);
+        let login = Login::new(users.clone(), Throttle::new(ThrottleLimits::default()), crate::clock::now);
         let lifecycle = Lifecycle::default();
         let ftp = ftp::Engine {
             config: config.ftp.clone(),

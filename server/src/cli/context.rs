@@ -1,7 +1,6 @@
 //! What every command needs: the configuration, the user store, a runtime. Prints nothing.
 
 use std::future::Future;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use landfall_auth::Users;
@@ -48,12 +47,6 @@ impl Context {
     {
         if self.load()?.config.database().exists() { self.with_users(work).map(Some) } else { Ok(None) }
     }
-}
-
-/// The time by which a command goes.
-#[expect(clippy::disallowed_methods, reason = "a command is the edge: it runs once, now")]
-pub(super) fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Runs a future to its end on a runtime of its own.

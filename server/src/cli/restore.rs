@@ -7,9 +7,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use landfall_auth::Database;
 
-use super::context::{Context, block_on, now};
+use super::context::{Context, block_on};
 use super::output;
 use crate::archive::{self, DATABASE, FOLDERS};
+use crate::clock::now;
 use crate::control::DataLock;
 use crate::private;
 

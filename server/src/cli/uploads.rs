@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 
-use super::context::{Context, now};
+use super::context::Context;
 use super::output;
+use crate::clock::now;
 use crate::config::{ByteSize, Moment, Period};
 use crate::delivery::ledger::{self, Filter, Record};
 

@@ -1,7 +1,6 @@
 //! The rename that ends a client-side temporary name: there the file is delivered, and its receipt belongs to it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use landfall_storage::{Error, Kind, Stat, VirtualPath};
 
@@ -122,6 +121,6 @@ fn describe(
         size: file.size(),
         inode: stat.inode,
         sha256,
-        started: SystemTime::now(),
+        started: crate::clock::now(),
     })
 }

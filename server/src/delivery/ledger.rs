@@ -347,7 +347,7 @@ async fn replace_row(
     status: Status,
     reason: Option<&str>,
 ) -> Result<(), sqlx::Error> {
-    let now = millis(SystemTime::now());
+    let now = millis(crate::clock::now());
     sqlx::query(
         "INSERT OR REPLACE INTO receipts \
          (id, user, path, size, sha256, protocol, client_address, started, landed, changed, status, reason) \

@@ -132,7 +132,7 @@ impl Delivery {
     pub async fn sweep(self: &Arc<Self>, time_to_live: Duration) -> Result<(), Refusal> {
         let delivery = self.clone();
         let swept = tokio::task::spawn_blocking(move || {
-            let now = SystemTime::now();
+            let now = crate::clock::now();
             let before = now.checked_sub(time_to_live).unwrap_or(SystemTime::UNIX_EPOCH);
             for staged in delivery.store.sweep(before)? {
                 tracing::info!(user = staged.owner, path = %staged.path, bytes = staged.size, "suspended upload expired");

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use landfall_storage::{Kind, Suspended, VirtualPath};
 
@@ -105,7 +104,7 @@ fn suspension(staged: &Suspended, home: Option<&String>) -> Entry {
         sha256: None,
         protocol: UNKNOWN,
         client_address: UNKNOWN.to_owned(),
-        started: SystemTime::now(),
+        started: crate::clock::now(),
         status: Status::Suspended,
         reason: Some("the server stopped before the transfer's end; it can be resumed".to_owned()),
     }

@@ -119,7 +119,7 @@ impl Registry {
             user: user.to_owned(),
             protocol,
             peer,
-            since: SystemTime::now(),
+            since: crate::clock::now(),
             activity: Arc::default(),
             doing: Mutex::default(),
             ended: CancellationToken::new(),

@@ -405,7 +405,7 @@ fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusal) {
         sha256: None,
         protocol: shared.protocol_name(),
         client_address: shared.peer.ip().to_string(),
-        started: SystemTime::now(),
+        started: crate::clock::now(),
         status: Status::Refused,
         reason: Some(refusal.to_string()),
     });

@@ -202,6 +202,24 @@ async fn too_large_is_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn what_is_not_wanted_at_the_last_instant_is_suspended() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    let mut upload = session.upload(&path("/a.jpg"), Begin::Fresh, None).await.unwrap();
+    let refused = tokio::task::spawn_blocking(move || {
+        upload.write_at(0, b"hel").unwrap();
+        upload.finish_if(&mut || false)
+    });
+    assert_eq!(refused.await.unwrap().unwrap_err().reason, Reason::Internal);
+    assert!(!room.on_disk("acme/a.jpg").exists());
+    assert_eq!(room.ledger().await.pop().unwrap().status, "suspended");
+    let room = room.restart().await;
+    let session = room.session("acme", Grant::default()).await;
+    send(&session, "/a.jpg", Begin::Resume { offset: 3 }, b"lo").await.unwrap();
+    assert_eq!(std::fs::read(room.on_disk("acme/a.jpg")).unwrap(), b"hello");
+}
+
+#[tokio::test]
 async fn fewer_bytes_than_announced_are_suspended() {
     let room = Room::new().await;
     let session = room.session("acme", Grant::default()).await;
@@ -280,7 +298,7 @@ async fn a_crash_between_intent_and_receipt_is_settled_at_the_start() {
             sha256: HELLO.to_owned(),
             protocol: "ftp".to_owned(),
             client_address: "192.0.2.1".to_owned(),
-            started: SystemTime::now(),
+            started: crate::clock::now(),
         };
         let ledger = room.delivery.ledger.clone();
         tokio::task::spawn_blocking(move || ledger.intend(intent).unwrap().wait().unwrap()).await.unwrap();
@@ -338,7 +356,7 @@ async fn rights_are_asked_at_every_door() {
         session.remove_dir(&a).await.err(),
         session.rename(&a, &path("/b"), true).await.err(),
         session.rename(&path("/a.part"), &path("/b"), true).await.err(),
-        session.set_modified(&a, SystemTime::now()).await.err(),
+        session.set_modified(&a, crate::clock::now()).await.err(),
         session.set_mode(&a, 0o600).await.err(),
     ];
     for (door, refusal) in reasons.into_iter().enumerate() {

@@ -55,7 +55,7 @@ impl Upload {
         account: Option<Arc<Account>>,
     ) -> Self {
         let digest = RunningDigest::new();
-        let started = SystemTime::now();
+        let started = crate::clock::now();
         Self {
             staged: Some(staged),
             session,
@@ -157,11 +157,21 @@ impl Upload {
     ///
     /// # Errors
     /// The refusal.
-    pub fn finish(mut self) -> Result<Receipt, Refusal> {
+    pub fn finish(self) -> Result<Receipt, Refusal> {
+        self.finish_if(&mut || true)
+    }
+
+    /// The same, asking at the last instant before the name becomes visible, when file and intent are on the disk,
+    /// whether it is still wanted; if not, it is suspended. For protocols that may learn late that their client is gone.
+    /// May ask more than once.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn finish_if(mut self, still_wanted: &mut dyn FnMut() -> bool) -> Result<Receipt, Refusal> {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
-        let landed = self.land();
+        let landed = self.land(still_wanted);
         if let Err(refusal) = &landed
             && matches!(refusal.reason, Reason::Rule | Reason::Quota | Reason::Permission | Reason::AlreadyExists)
         {
@@ -182,9 +192,9 @@ impl Upload {
         Ok(staged.discard()?)
     }
 
-    fn land(&mut self) -> Result<Receipt, Refusal> {
+    fn land(&mut self, still_wanted: &mut dyn FnMut() -> bool) -> Result<Receipt, Refusal> {
         let Some(mut staged) = self.staged.take() else { return Err(over()) };
-        let landed = self.publish(&mut *staged);
+        let landed = self.publish(&mut *staged, still_wanted);
         match landed {
             Ok(receipt) => Ok(receipt),
             Err((refusal, still_staged)) => {
@@ -197,7 +207,11 @@ impl Upload {
     }
 
     /// The landing itself. An error says as well whether the upload is still staged.
-    fn publish(&mut self, staged: &mut dyn storage::Upload) -> Result<Receipt, (Refusal, bool)> {
+    fn publish(
+        &mut self,
+        staged: &mut dyn storage::Upload,
+        still_wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<Receipt, (Refusal, bool)> {
         let session = self.session.clone();
         let grant = &session.user.effective;
         let size = staged.size();
@@ -218,7 +232,7 @@ impl Upload {
         };
 
         let moving = self.account.as_ref().map(|account| account.moving());
-        let (stat, store_path) = self.place(staged, placement, &sha256)?;
+        let (stat, store_path) = self.place(staged, placement, &sha256, still_wanted)?;
         drop(moving);
         let replaced = standing
             .filter(|old| placement == Placement::Exact(Replace::Yes) && old.kind == storage::Kind::File)
@@ -249,6 +263,7 @@ impl Upload {
         staged: &mut dyn storage::Upload,
         placement: Placement,
         sha256: &str,
+        still_wanted: &mut dyn FnMut() -> bool,
     ) -> Result<(storage::Stat, VirtualPath), (Refusal, bool)> {
         let ledger = &self.session.delivery.ledger;
         let (replace, names) = match placement {
@@ -271,9 +286,11 @@ impl Upload {
             let intent = self.intent(staged, &store_path, sha256);
             // The intent's commit and the file's sync wait for the disk side by side.
             let mut pending: Option<Pending> = Some(ledger.intend(intent).map_err(|refusal| (refusal, true))?);
-            outcome = staged.publish(&store_path, replace, &mut |_| match pending.take() {
-                Some(pending) => Ok(pending.wait()?),
-                None => Ok(()),
+            outcome = staged.publish(&store_path, replace, &mut |_| {
+                if let Some(pending) = pending.take() {
+                    pending.wait()?;
+                }
+                if still_wanted() { Ok(()) } else { Err(Unwanted.into()) }
             });
             match &outcome {
                 Err(Error::AlreadyExists) => ledger.withdraw(staged.id().as_str()),
@@ -297,7 +314,13 @@ impl Upload {
                 if staged_still {
                     ledger.withdraw(staged.id().as_str());
                 }
-                Err((error.into(), staged_still))
+                let refusal = match error {
+                    Error::CalledOff(cause) if cause.is::<Unwanted>() => {
+                        Refusal::new(Reason::Internal, Unwanted.to_string())
+                    }
+                    error => error.into(),
+                };
+                Err((refusal, staged_still))
             }
         }
     }
@@ -374,6 +397,11 @@ impl Drop for Upload {
         }
     }
 }
+
+/// [`Upload::finish_if`] was told no.
+#[derive(Debug, thiserror::Error)]
+#[error("the upload was called off before it landed")]
+struct Unwanted;
 
 /// The `number`th name beside `path`.
 pub(super) fn version_path(path: &VirtualPath, number: u32) -> Option<VirtualPath> {

@@ -98,6 +98,14 @@ impl Data {
         }
     }
 
+    /// Does an orderly end mean that the peer has sent all it wanted to? In clear it may as well have died.
+    pub(super) fn end_is_certain(&self) -> bool {
+        match self {
+            Self::Clear(_) => false,
+            Self::Tls(tls) => tls.close_notify_required,
+        }
+    }
+
     /// The bare socket, where bytes go over it as they are.
     pub(super) fn clear_socket(&self) -> Option<&TcpStream> {
         match self {

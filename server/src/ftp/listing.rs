@@ -151,10 +151,9 @@ impl Session {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the date column shows the year of what is old by now")]
     fn long_form(&self) -> Form {
         let owner = self.files.as_ref().map(|files| files.user().name.clone()).unwrap_or_default();
-        Form::Long { owner, now: SystemTime::now() }
+        Form::Long { owner, now: crate::clock::now() }
     }
 
     /// A directory's names, those that match a pattern in the last part of the path, or one file.

@@ -3,6 +3,8 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -15,6 +17,13 @@ use crate::delivery::{Receipt, Refusal, Upload};
 /// Bytes taken in after a cancellation: what the kernel may have received before it, and no more from a peer that goes
 /// on sending.
 const MAX_LATE_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Share of a transfer's own time that is waited at its end, and the most of it. Killed clients are found in the middle of
+/// long transfers, not of short ones: so the short ones, of which there are many, need not pay.
+const LAST_SIGNS_SHARE: u32 = 32;
+const LAST_SIGNS_MOST: Duration = Duration::from_millis(50);
+/// Between the two ends of a killed client lie some 20 µs on a machine with time to spare.
+const LAST_SIGNS_LEAST: Duration = Duration::from_micros(100);
 
 /// What the thread asks the control connection at the end of the data: is everything still as it was? The answer comes
 /// through this.
@@ -56,6 +65,7 @@ pub(super) enum Suspension {
 impl Incoming {
     /// Runs it to its end. Blocks.
     pub(super) fn run(mut self, socket: TcpStream, terms: &Terms, course: &Course, engine: &Arc<Engine>) -> Outcome {
+        let began = Instant::now();
         let received = Data::open(socket, terms).map_err(Stop::Broken).and_then(|mut data| {
             let received = self.receive(&mut data, course, engine)?;
             Ok((data, received))
@@ -73,13 +83,25 @@ impl Incoming {
         {
             return self.suspend(Suspension::Size { announced, received });
         }
-        if !self.still_wanted() || !course.decide() {
-            return self.suspend(Suspension::Stopped);
+        let certain = data.end_is_certain() || self.announced_bytes.is_some();
+        if !certain {
+            wait_for_last_signs(began.elapsed());
         }
         course.detach();
         data.close_received();
-        match self.upload.finish() {
+        let held = self.upload.size();
+        // The end of the data says nothing of an ABOR or of the control connection's own end, which may have come
+        // before it, or come at the same time and be heard later: a client that was killed ends both connections, in
+        // either order. Only the control connection's task can tell, and the later it is asked, the more it knows. So
+        // it is asked when all is on the disk and only the name is missing. The moment's sleep before gives a client
+        // on this very machine, which our own waking has pushed off its processor in the middle of its death, the
+        // time to finish dying; where the end was said in so many words, by close_notify or by ALLO, there is no need.
+        let mut question = Some(self.question);
+        let mut decided = None;
+        let mut still_wanted = || *decided.get_or_insert_with(|| question.take().is_some_and(ask) && course.decide());
+        match self.upload.finish_if(&mut still_wanted) {
             Ok(receipt) => Outcome::Landed(receipt),
+            Err(_) if decided == Some(false) => Outcome::Suspended { held, why: Suspension::Stopped },
             Err(refusal) => Outcome::Refused(refusal),
         }
     }
@@ -124,15 +146,6 @@ impl Incoming {
         }
     }
 
-    /// The end of the data says nothing of an ABOR or of the control connection's own end, which may have come before
-    /// it: only the control connection's task can tell.
-    fn still_wanted(&mut self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        let (closed, _) = oneshot::channel();
-        let question = std::mem::replace(&mut self.question, closed);
-        question.send(answer).is_ok() && answered.blocking_recv().unwrap_or(false)
-    }
-
     /// Lets go of it without landing. Nothing is kept of an upload that has no byte.
     pub(super) fn suspend(self, why: Suspension) -> Outcome {
         let held = self.upload.size();
@@ -143,6 +156,17 @@ impl Incoming {
         }
         Outcome::Suspended { held, why }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for: it is the absence of one that counts")]
+fn wait_for_last_signs(transfer: Duration) {
+    thread::sleep((transfer / LAST_SIGNS_SHARE).clamp(LAST_SIGNS_LEAST, LAST_SIGNS_MOST));
+}
+
+/// Nobody there to answer is a no.
+fn ask(question: oneshot::Sender<Question>) -> bool {
+    let (answer, answered) = oneshot::channel();
+    question.send(answer).is_ok() && answered.blocking_recv().unwrap_or(false)
 }
 
 enum Stop {

@@ -4,9 +4,10 @@ use clap::Args;
 use landfall_auth::{Kind, Source, User};
 use serde::Serialize;
 
-use super::super::context::{Context, now};
+use super::super::context::Context;
 use super::super::limits::{describe, unsaid};
 use super::super::output;
+use crate::clock::now;
 use crate::config::Moment;
 
 /// List all suppliers.
