@@ -43,7 +43,10 @@ impl Stage {
     }
 
     fn suspended(&self) -> bool {
-        self.server.ledger().iter().any(|row| row.status == "suspended" && row.path == format!("/{NAME}"))
+        let rows = self.server.ledger();
+        let status = rows.iter().find(|row| row.path == format!("/{NAME}")).map(|row| row.status.as_str());
+        assert_ne!(status, Some("landed"), "an upload landed whose client was killed in the middle of it");
+        status == Some("suspended")
     }
 
     /// The whole story, with two command lines of one client: a slow upload, and how it goes on.
@@ -70,7 +73,7 @@ impl Stage {
         let landed = self.server.landed();
         assert_eq!(landed.len(), 1, "{landed:?}");
         assert_eq!(landed[0].sha256.as_deref(), Some(sha256(&self.bytes).as_str()));
-        assert!(!self.suspended());
+        assert_eq!(self.server.ledger(), landed, "something is left of the upload that was cut");
     }
 
     fn path(&self) -> PathBuf {
