@@ -125,7 +125,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests; a moment for threads to get where no event tells of them"
+)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
@@ -149,8 +153,8 @@ mod tests {
         first: impl FnOnce() -> io::Result<()> + Send,
         sync: impl Fn() -> io::Result<()> + Sync,
     ) -> (thread::Result<io::Result<()>>, Vec<io::Result<()>>) {
-        let (began, has_begun) = mpsc::channel();
-        let (end, may_end) = mpsc::channel::<()>();
+        let (began, has_begun) = mpsc::sync_channel(1);
+        let (end, may_end) = mpsc::sync_channel::<()>(1);
         let sync = &sync;
         thread::scope(|scope| {
             let leader = scope.spawn(move || {
