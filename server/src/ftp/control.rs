@@ -170,3 +170,32 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::io::Write;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_is_asked_and_not_the_runtime() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut control = Control::new(listener.accept().await.unwrap().0);
+        // Lets the runtime find out that nothing has come.
+        assert!(timeout(Duration::from_millis(1), control.fill()).await.is_err());
+        assert_eq!(control.pending(), Pending::Nothing);
+        client.write_all(b"ABOR\r\n").unwrap();
+        // No await since: the runtime cannot know of it.
+        assert!(poll_fn(|context| Poll::Ready(control.poll_fill(context).is_pending())).await);
+        assert_eq!(control.pending(), Pending::Bytes);
+        assert_eq!(control.line().await.unwrap().unwrap().unwrap(), b"ABOR");
+        assert_eq!(control.pending(), Pending::Nothing);
+        client.write_all(b"NOOP\r\n").unwrap();
+        drop(client);
+        assert_eq!(control.pending(), Pending::End);
+    }
+}

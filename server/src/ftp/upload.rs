@@ -146,14 +146,9 @@ impl Incoming {
         }
     }
 
-    /// Lets go of it without landing. Nothing is kept of an upload that has no byte.
+    /// Lets go of it without landing; the drop suspends it, if it holds a byte.
     pub(super) fn suspend(self, why: Suspension) -> Outcome {
         let held = self.upload.size();
-        if held == 0
-            && let Err(refusal) = self.upload.discard()
-        {
-            return Outcome::Refused(refusal);
-        }
         Outcome::Suspended { held, why }
     }
 }
