@@ -228,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn work_beyond_the_limits_is_refused_or_waits() -> Result<()> {
         let hasher = Hasher::new(CHEAP, limits(1, 1))?;
-        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
         let (began, has_begun) = tokio::sync::oneshot::channel();
         let first = {
             let hasher = hasher.clone();

@@ -21,6 +21,9 @@ Examples:
 Signals: SIGTERM or SIGINT lets transfers end (limits.drain_seconds), a second one cuts them; SIGHUP reads users,
 certificate and limits again. LANDFALL_LOG sets the log's filter, LANDFALL_LOG_FORMAT its form (auto, human, json).";
 
+/// Threads for calls that wait for a disk or a password's verification, besides one per transfer.
+const THREADS_FOR_SHORT_CALLS: usize = 512;
+
 /// Run the server: all listeners, in the foreground.
 ///
 /// Works without any configuration: state in ./landfall-data, ports 2121 (FTP), 2022 (SFTP) and 8080 (health).
@@ -42,7 +45,12 @@ pub(super) fn run(context: Context) -> anyhow::Result<()> {
         warn(&loaded);
         Ok(loaded.config)
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Every transfer may hold one for as long as it takes; what is short must not wait behind them.
+        .max_blocking_threads((loaded.config.limits.transfers as usize).saturating_add(THREADS_FOR_SHORT_CALLS))
+        .build()
+        .context("starting the runtime")?;
     runtime.block_on(app::run(loaded, again, welcome))
 }
 
