@@ -45,3 +45,11 @@ CREATE TABLE temporaries (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX temporaries_by_id ON temporaries (id);
+
+-- Uploads that have been on their way for a while: what a suspended row needs should the server be killed.
+CREATE TABLE under_way (
+    id             TEXT    PRIMARY KEY,
+    protocol       TEXT    NOT NULL,
+    client_address TEXT    NOT NULL,
+    started        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

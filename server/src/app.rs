@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config, Loaded, Origin};
+use crate::config::{self, Config, Limits, Loaded, Origin};
 use crate::control::{Control, DataLock, Desk, Health, ListenerHealth};
 use crate::delivery::{Delivery, Ledger, Registry, TemporaryNames};
 use crate::lifecycle::{Lifecycle, Signals};
@@ -27,6 +27,8 @@ const WATCH_USERS_EVERY: Duration = Duration::from_secs(1);
 /// How often suspended uploads that nobody resumes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
 
+/// Descriptors for storage, database, listeners and log.
+const DESCRIPTORS_KEPT: u64 = 64;
 /// How long sessions that were cut may take to suspend what they held.
 const CUT_SECONDS: u64 = 5;
 
@@ -51,6 +53,7 @@ where
     let data_dir = loaded.config.data_dir.clone();
     private::create_dir(&data_dir).with_context(|| format!("making the data directory {}", data_dir.display()))?;
     let lock = DataLock::take(&data_dir)?;
+    open_way_to_files(&loaded.config).context("opening the way to the files in the data directory")?;
     let app = App::build(loaded.config, again).await?;
     let bound = app.bind(http_is_default)?;
     let control = Control::bind(&data_dir, &lock).context("opening the control socket")?;
@@ -213,7 +216,7 @@ impl App {
             users,
             delivery,
             tls,
-            gate: Gate::new(config.limits.clone()),
+            gate: Gate::new(affordable(&config.limits)),
             lifecycle,
             tasks: TaskTracker::new(),
             ftp: Swap::new(ftp),
@@ -338,7 +341,7 @@ impl App {
         let homes = people::declare(&config, &self.users).await?;
         prepare(&self.delivery, homes).await?;
         self.delivery.set_temporary_names(TemporaryNames::new(config.storage.temporary_names.clone()));
-        self.gate.set_limits(config.limits.clone());
+        self.gate.set_limits(affordable(&config.limits));
         let (ftp, sftp) = (self.ftp.now(), self.sftp.now());
         self.ftp.set(ftp.reconfigured(config.ftp.clone(), config.limits.clone()));
         self.sftp.set(sftp.reconfigured(config.sftp.clone(), config.limits.clone()));
@@ -437,6 +440,31 @@ async fn homes_of(users: &Users) -> anyhow::Result<HashMap<String, String>> {
 async fn prepare(delivery: &Arc<Delivery>, homes: Vec<people::Home>) -> anyhow::Result<()> {
     for (home, directories) in homes {
         delivery.prepare_home(&home, directories).await.with_context(|| format!("preparing the home {home}"))?;
+    }
+    Ok(())
+}
+
+/// The limits, with no more connections than there are descriptors for: an FTP session with a transfer takes four, and
+/// storage and database must never be without.
+fn affordable(limits: &Limits) -> Limits {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = u32::try_from(descriptors.saturating_sub(DESCRIPTORS_KEPT) / 4).unwrap_or(u32::MAX).max(1);
+    if limits.connections > most {
+        tracing::warn!(connections = most, descriptors, "limits.connections is lowered: there are too few descriptors");
+    }
+    Limits {
+        connections: limits.connections.min(most),
+        strangers: limits.strangers.min((most / 2).max(1)),
+        ..limits.clone()
+    }
+}
+
+/// Where files land inside the data directory, which is the server's own, others have to get through it to read them; what
+/// else is in there is closed to them one by one.
+fn open_way_to_files(config: &Config) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if config.storage.root.starts_with(&config.data_dir) {
+        std::fs::set_permissions(&config.data_dir, std::fs::Permissions::from_mode(0o711))?;
     }
     Ok(())
 }

@@ -2,31 +2,30 @@
 
 use std::sync::Arc;
 
-use landfall_storage::{Error, Kind, Stat, VirtualPath};
+use landfall_storage::{Kind, Stat, VirtualPath};
 
 use super::digest::RunningDigest;
 use super::ledger::{Entry, Intent, Status, Temporary};
 use super::policy::{self, Facts, Verb};
 use super::refusal::Refusal;
-use super::session::{Shared, rename_landed};
+use super::session::{Shared, note_refusal, refuse_partial, rename_landed};
 use super::upload::Receipt;
 
-/// Renames `from` to its final name `to` and writes the receipt. What is still suspended only changes the name that it
-/// is meant for.
+/// Renames `from` to its final name `to` and writes the receipt. It is a landing: whatever request asked for it, a file of
+/// that name is treated as the overwrite policy says.
 pub(super) async fn rename(
     shared: &Arc<Shared>,
     from: &VirtualPath,
     to: &VirtualPath,
     store_from: VirtualPath,
     store_to: VirtualPath,
-    replace: bool,
 ) -> Result<Option<Receipt>, Refusal> {
     let known = shared.delivery.ledger.temporary(store_from.as_str()).await.map_err(Refusal::internal)?;
     let (shared, from, to) = (shared.clone(), from.clone(), to.clone());
     let renamed = tokio::task::spawn_blocking(move || {
-        let outcome = deliver(&shared, &to, &store_from, &store_to, known, replace);
+        let outcome = deliver(&shared, &from, &to, &store_from, &store_to, known);
         if let Err(refusal) = &outcome {
-            tracing::warn!(user = shared.user.name, %from, %to, reason = %refusal, "refused");
+            note_refusal(&shared, &to, refusal);
         }
         outcome
     });
@@ -35,27 +34,21 @@ pub(super) async fn rename(
 
 fn deliver(
     shared: &Shared,
+    from: &VirtualPath,
     to: &VirtualPath,
     store_from: &VirtualPath,
     store_to: &VirtualPath,
     known: Option<Temporary>,
-    replace: bool,
 ) -> Result<Option<Receipt>, Refusal> {
     let store = &shared.delivery.store;
     let grant = &shared.user.effective;
     // To end one's own temporary name is part of uploading: the right to rename is not asked for.
     policy::verb(grant, Verb::Write)?;
-    let stat = match store.stat(store_from) {
-        Ok(stat) => stat,
-        Err(Error::NotFound) if shared.delivery.store.staged(&shared.user.name, store_from).is_some() => {
-            store.rename_staged(&shared.user.name, store_from, store_to)?;
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    refuse_partial(shared, from, store_from)?;
+    let stat = store.stat(store_from)?;
     if stat.kind != Kind::File {
         policy::verb(grant, Verb::Rename)?;
-        rename_landed(shared, store_from, store_to, replace)?;
+        rename_landed(shared, store_from, store_to, true)?;
         return Ok(None);
     }
     policy::landing(grant, Facts { size: stat.size, expected_bytes: None })?;
@@ -74,7 +67,7 @@ fn deliver(
         started: temporary.started,
     };
     ledger.intend(intent)?.wait()?;
-    let landed = match rename_landed(shared, store_from, store_to, replace) {
+    let landed = match rename_landed(shared, store_from, store_to, true) {
         Ok(landed) => landed,
         Err(refusal) => {
             ledger.withdraw(&temporary.id);
@@ -95,8 +88,10 @@ fn deliver(
         status: Status::Landed,
         reason: None,
     })?;
-    let receipt = Receipt { id, path, size, sha256 };
-    shared.log_landed(&receipt, false);
+    let receipt = Receipt { id, path, size, sha256, delivered: true };
+    shared.forget_superseded(store_to, to);
+    shared.remember_landed(&landed.within(&shared.home).unwrap_or_else(|| to.clone()));
+    shared.log_landed(&receipt);
     Ok(Some(receipt))
 }
 

@@ -1,6 +1,7 @@
 //! The ledger: intents before a landing, receipts after it, refusals and suspensions; written by one task that commits
 //! whatever waits in one transaction. Knows rows, not rules, and no file.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use landfall_auth::Database;
@@ -75,6 +76,14 @@ pub(super) struct Intent {
     pub(super) started: SystemTime,
 }
 
+/// What is known of an upload that was cut off by the server's own end.
+#[derive(Debug, Clone)]
+pub(super) struct UnderWay {
+    pub(super) protocol: String,
+    pub(super) client_address: String,
+    pub(super) started: SystemTime,
+}
+
 /// A file that landed under a temporary name.
 #[derive(Debug, Clone)]
 pub(super) struct Temporary {
@@ -93,6 +102,9 @@ enum Write {
     Note(Entry),
     Withdraw(String),
     End { id: String, reason: String },
+    Remove(String),
+    Supersede { user: String, path: String, kept: Option<String> },
+    UnderWay(Entry),
     Forget(SystemTime),
 }
 
@@ -187,6 +199,38 @@ impl Ledger {
     /// Turns the row of a suspended upload whose bytes are gone into a refusal with that reason.
     pub(super) fn end(&self, id: &str, reason: &str) {
         self.post(Write::End { id: id.to_owned(), reason: reason.to_owned() });
+    }
+
+    /// Removes the row of a suspended upload that its owner gave up.
+    pub(super) fn forget(&self, id: &str) {
+        self.post(Write::Remove(id.to_owned()));
+    }
+
+    /// Removes the rows of what was suspended under a name that has landed since, but for the upload `kept`.
+    pub(super) fn supersede(&self, user: &str, path: &str, kept: Option<String>) {
+        self.post(Write::Supersede { user: user.to_owned(), path: path.to_owned(), kept });
+    }
+
+    /// Notes an upload that takes its time, so that its row is complete should the server be killed.
+    pub(super) fn under_way(&self, entry: Entry) {
+        self.post(Write::UnderWay(entry));
+    }
+
+    /// What is noted of uploads that were under way when the server was killed, by their identity.
+    pub(super) async fn were_under_way(&self) -> Result<HashMap<String, UnderWay>, sqlx::Error> {
+        let rows = sqlx::query("SELECT id, protocol, client_address, started FROM under_way")
+            .fetch_all(self.database.pool())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let noted = UnderWay {
+                    protocol: row.try_get(1)?,
+                    client_address: row.try_get(2)?,
+                    started: from_millis(row.try_get(3)?),
+                };
+                Ok((row.try_get(0)?, noted))
+            })
+            .collect()
     }
 
     /// Forgets files under temporary names that began before `time`.
@@ -317,6 +361,27 @@ async fn apply(transaction: &mut SqliteConnection, write: &Write) -> Result<(), 
         }
         Write::Note(entry) => write_entry(transaction, entry).await?,
         Write::Withdraw(id) => withdraw(transaction, id).await?,
+        Write::Remove(id) => {
+            let remove = sqlx::query("DELETE FROM receipts WHERE id = ? AND status = 'suspended'");
+            remove.bind(id).execute(&mut *transaction).await?;
+        }
+        Write::Supersede { user, path, kept } => {
+            sqlx::query("DELETE FROM receipts WHERE user = ?1 AND path = ?2 AND status = 'suspended' AND id IS NOT ?3")
+                .bind(user)
+                .bind(path)
+                .bind(kept)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Write::UnderWay(entry) => {
+            sqlx::query("INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?)")
+                .bind(&entry.id)
+                .bind(entry.protocol)
+                .bind(&entry.client_address)
+                .bind(millis(entry.started))
+                .execute(&mut *transaction)
+                .await?;
+        }
         Write::End { id, reason } => end(transaction, id, reason).await?,
         Write::Forget(time) => {
             let forget = sqlx::query("DELETE FROM temporaries WHERE started < ?");
@@ -328,6 +393,7 @@ async fn apply(transaction: &mut SqliteConnection, write: &Write) -> Result<(), 
 
 async fn write_entry(transaction: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let texts = [&entry.user, &entry.path, entry.protocol, &entry.client_address].map(str::to_owned);
+    sqlx::query("DELETE FROM under_way WHERE id = ?").bind(&entry.id).execute(&mut *transaction).await?;
     let sha256 = entry.sha256.as_deref();
     let reason = entry.reason.as_deref();
     let started = millis(entry.started);
@@ -470,11 +536,15 @@ pub async fn query(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Record>, sq
         .collect()
 }
 
+/// Always with three digits of fraction, so that times sort as text.
 fn rfc3339(millis: i64) -> String {
-    use time::format_description::well_known::Rfc3339;
+    use time::format_description::well_known::{Iso8601, iso8601};
+    const FORM: iso8601::EncodedConfig = iso8601::Config::DEFAULT
+        .set_time_precision(iso8601::TimePrecision::Second { decimal_digits: std::num::NonZero::new(3) })
+        .encode();
     time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
         .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
+        .and_then(|time| time.format(&Iso8601::<FORM>).ok())
         .unwrap_or_default()
 }
 

@@ -27,7 +27,7 @@ mod tests;
 pub mod upload;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use landfall_auth::{Protocol, User};
@@ -104,7 +104,16 @@ impl Delivery {
             let grant = &user.effective;
             let account =
                 delivery.accounts.open(&*delivery.store, &user.name, &home, grant.quota_bytes, grant.quota_files)?;
-            Ok(Session::new(session::Shared { delivery, user, home, protocol, peer, enrolment, account }))
+            Ok(Session::new(session::Shared {
+                delivery,
+                user,
+                home,
+                protocol,
+                peer,
+                enrolment,
+                account,
+                landed: Mutex::default(),
+            }))
         });
         opened.await.map_err(Refusal::internal)?
     }
@@ -135,7 +144,7 @@ impl Delivery {
             let now = crate::clock::now();
             let before = now.checked_sub(time_to_live).unwrap_or(SystemTime::UNIX_EPOCH);
             for staged in delivery.store.sweep(before)? {
-                tracing::info!(user = staged.owner, path = %staged.path, bytes = staged.size, "suspended upload expired");
+                tracing::info!(user = staged.owner, stored = %staged.path, bytes = staged.size, "suspended upload expired");
                 delivery.given_up(&staged.id, "not resumed in time; the bytes that had come were removed");
             }
             delivery.ledger.forget_temporaries(now.checked_sub(TEMPORARIES_KEPT).unwrap_or(SystemTime::UNIX_EPOCH));

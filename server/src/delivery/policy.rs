@@ -72,12 +72,25 @@ pub(super) fn placement(grant: &Grant, occupied: bool) -> Result<Placement, Refu
     }
 }
 
+/// May what has landed be taken out of sight again, under a name that is replaced freely?
+pub(super) fn take_back(grant: &Grant) -> Result<(), Refusal> {
+    if grant.permissions.unwrap_or_default().overwrite {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::Permission, "this account may not replace files, so it may not give them temporary names"))
+}
+
+/// Permission bits that a client may give: nothing that lets others write.
+pub(super) fn mode(mode: u32) -> u32 {
+    mode & 0o755
+}
+
 /// May an upload hold so many bytes?
 pub(super) fn size(grant: &Grant, bytes: u64) -> Result<(), Refusal> {
     match grant.max_file_bytes {
         Some(most) if bytes > most => Err(Refusal::new(
             Reason::Rule,
-            format!("the file is larger than the {most} bytes that this account may send"),
+            format!("the file is larger than the {most} bytes that this account may send; send a smaller one"),
         )),
         _ => Ok(()),
     }
@@ -92,13 +105,13 @@ pub(super) struct Facts {
     pub(super) expected_bytes: Option<u64>,
 }
 
-/// May this file land? [`Reason::BadOffset`] means that it is not whole.
+/// May this file land?
 pub(super) fn landing(grant: &Grant, facts: Facts) -> Result<(), Refusal> {
     if let Some(expected) = facts.expected_bytes
         && expected != facts.size
     {
         let sentence = format!("{expected} bytes were announced and {} are here; the upload is suspended", facts.size);
-        return Err(Refusal::new(Reason::BadOffset, sentence));
+        return Err(Refusal::new(Reason::Incomplete, sentence));
     }
     size(grant, facts.size)
 }
@@ -182,7 +195,7 @@ mod tests {
         let whole = |size, expected_bytes| landing(&grant, Facts { size, expected_bytes }).err().map(|r| r.reason);
         assert_eq!(whole(5, None), None);
         assert_eq!(whole(5, Some(5)), None);
-        assert_eq!(whole(5, Some(6)), Some(Reason::BadOffset));
+        assert_eq!(whole(5, Some(6)), Some(Reason::Incomplete));
     }
 
     #[test]

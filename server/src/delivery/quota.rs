@@ -1,8 +1,9 @@
 //! Room per user: bytes and files, landed and staged together. Charged before bytes are written, so that any number of
-//! writers at the edge overshoot by nothing. What is on the storage is the truth: an integrator who takes files away
-//! gives room back, so a refusal for quota is only said after counting anew.
+//! writers at the edge overshoot by nothing. An upload that will replace a file has that file's room too, so that a full
+//! account can send its catalogue again; until it lands, both stand. What is on the storage is the truth: an integrator
+//! who takes files away gives room back, so a refusal for quota is only said after counting anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,41 @@ struct Held {
     most_files: u64,
     counted: Option<Instant>,
     /// Charges of uploads under way, by upload.
-    charges: HashMap<String, u64>,
+    charges: HashMap<String, Charge>,
+}
+
+/// What an upload under way takes, and the length of the file that it will replace.
+#[derive(Clone, Copy)]
+struct Charge {
+    bytes: u64,
+    replaces: Option<u64>,
+}
+
+impl Held {
+    /// What is held once every upload under way has landed, as far as it has come.
+    fn to_be(&self) -> (u64, u64) {
+        let saved: u64 = self.charges.values().map(|charge| charge.bytes.min(charge.replaces.unwrap_or(0))).sum();
+        let replaced = self.charges.values().filter(|charge| charge.replaces.is_some()).count() as u64;
+        (self.bytes.saturating_sub(saved), self.files.saturating_sub(replaced))
+    }
+
+    /// Why that is too much, if it is.
+    fn overdrawn(&self) -> Option<Refusal> {
+        let (bytes, files) = self.to_be();
+        let (most, unit) = if bytes > self.most_bytes {
+            (self.most_bytes, "bytes")
+        } else if files > self.most_files {
+            (self.most_files, "files")
+        } else {
+            return None;
+        };
+        Some(spent(most, unit))
+    }
+}
+
+fn spent(most: u64, unit: &str) -> Refusal {
+    let sentence = format!("the quota of {most} {unit} is spent; remove files or ask for more room");
+    Refusal::new(Reason::Quota, sentence)
 }
 
 /// The accounts of users who have a quota.
@@ -105,58 +140,77 @@ impl Account {
                 files += 1;
             }
         }
-        held.bytes = held.charges.values().fold(bytes, |sum, charge| sum.saturating_add(*charge));
+        held.bytes = held.charges.values().fold(bytes, |sum, charge| sum.saturating_add(charge.bytes));
         held.files = files + held.charges.len() as u64;
         held.counted = Some(Instant::now());
         Ok(())
     }
 
-    /// Takes an upload on, which holds `size` bytes that are counted already if `counted`.
-    pub(super) fn enter(&self, store: &dyn Store, id: &str, size: u64, counted: bool) -> Result<(), Refusal> {
-        for again in [true, false] {
-            let mut held = self.held();
-            let (bytes, files) = if counted { (0, 0) } else { (size, 1) };
-            if held.files + files <= held.most_files && held.bytes.saturating_add(bytes) <= held.most_bytes {
-                held.files += files;
-                held.bytes += bytes;
-                held.charges.insert(id.to_owned(), size);
-                return Ok(());
-            }
-            drop(held);
-            if again {
-                self.count(store)?;
-            }
-        }
-        Err(self.spent())
+    /// Takes an upload on, which holds `size` bytes, counted already if `counted`, and will replace a file of `replaces`
+    /// bytes.
+    pub(super) fn enter(
+        &self,
+        store: &dyn Store,
+        id: &str,
+        size: u64,
+        counted: bool,
+        replaces: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let (bytes, files) = if counted { (0, 0) } else { (size, 1) };
+        let taken = Charge { bytes: size, replaces };
+        let change = |held: &mut Held| {
+            held.bytes = held.bytes.saturating_add(bytes);
+            held.files += files;
+            held.charges.insert(id.to_owned(), taken);
+        };
+        let undo = |held: &mut Held| {
+            held.bytes = held.bytes.saturating_sub(bytes);
+            held.files = held.files.saturating_sub(files);
+            held.charges.remove(id);
+        };
+        self.take(store, change, undo)
     }
 
     /// Room for an upload to hold `size` bytes in all.
     pub(super) fn charge(&self, store: &dyn Store, id: &str, size: u64) -> Result<(), Refusal> {
-        for again in [true, false] {
-            let mut held = self.held();
-            let before = held.charges.get(id).copied().unwrap_or(0);
-            let more = size.saturating_sub(before);
-            if held.bytes.saturating_add(more) <= held.most_bytes {
-                held.bytes += more;
-                held.charges.insert(id.to_owned(), before.max(size));
-                return Ok(());
-            }
-            drop(held);
-            if again {
-                self.count(store)?;
-            }
-        }
-        Err(self.spent())
+        let before = self.held().charges.get(id).copied().unwrap_or(Charge { bytes: 0, replaces: None });
+        let more = size.saturating_sub(before.bytes);
+        let change = |held: &mut Held| {
+            held.bytes = held.bytes.saturating_add(more);
+            held.charges.insert(id.to_owned(), Charge { bytes: before.bytes + more, ..before });
+        };
+        let undo = |held: &mut Held| {
+            held.bytes = held.bytes.saturating_sub(more);
+            held.charges.insert(id.to_owned(), before);
+        };
+        self.take(store, change, undo)
     }
 
-    fn spent(&self) -> Refusal {
-        let held = self.held();
-        let sentence = if held.bytes >= held.most_bytes || held.files < held.most_files {
-            format!("the quota of {} bytes is spent; remove files or ask for more room", held.most_bytes)
-        } else {
-            format!("the quota of {} files is spent; remove files or ask for more room", held.most_files)
+    /// Right before a landing: the file that it replaces may be another one by now, or gone.
+    pub(super) fn replaces(&self, store: &dyn Store, id: &str, now: Option<u64>) -> Result<(), Refusal> {
+        let change = |held: &mut Held| {
+            if let Some(charge) = held.charges.get_mut(id) {
+                charge.replaces = now;
+            }
         };
-        Refusal::new(Reason::Quota, sentence)
+        // Refused, the upload is given up, and its charge with it.
+        self.take(store, change, |_| {})
+    }
+
+    /// Makes a change if it does not overdraw; before refusing it, counts anew and tries again.
+    fn take(&self, store: &dyn Store, change: impl Fn(&mut Held), undo: impl Fn(&mut Held)) -> Result<(), Refusal> {
+        let attempt = || {
+            let mut held = self.held();
+            change(&mut held);
+            held.overdrawn().map_or(Ok(()), |refusal| {
+                undo(&mut held);
+                Err(refusal)
+            })
+        };
+        attempt().or_else(|_| {
+            self.count(store)?;
+            attempt()
+        })
     }
 
     /// Keeps a count away while a file moves from staged to landed.
@@ -167,7 +221,7 @@ impl Account {
     /// The upload is over and holds `size` bytes that stay (landed or suspended), in place of a file of `replaced` bytes.
     pub(super) fn keep(&self, id: &str, size: u64, replaced: Option<u64>) {
         let mut held = self.held();
-        let charge = held.charges.remove(id).unwrap_or(size);
+        let charge = held.charges.remove(id).map_or(size, |charge| charge.bytes);
         held.bytes = held.bytes.saturating_sub(charge).saturating_add(size).saturating_sub(replaced.unwrap_or(0));
         held.files = held.files.saturating_sub(u64::from(replaced.is_some()));
     }
@@ -176,7 +230,7 @@ impl Account {
     pub(super) fn give_back(&self, id: &str) {
         let mut held = self.held();
         if let Some(charge) = held.charges.remove(id) {
-            held.bytes = held.bytes.saturating_sub(charge);
+            held.bytes = held.bytes.saturating_sub(charge.bytes);
             held.files = held.files.saturating_sub(1);
         }
     }
@@ -188,10 +242,21 @@ impl Account {
         held.files = held.files.saturating_sub(1);
     }
 
+    /// Is there room for a file of so many bytes, in place of one of `replaces` bytes?
+    pub(super) fn fits(&self, size: u64, replaces: Option<u64>) -> Result<(), Refusal> {
+        let held = self.held();
+        let (bytes, _) = held.to_be();
+        if bytes.saturating_add(size).saturating_sub(replaces.unwrap_or(0).min(size)) <= held.most_bytes {
+            return Ok(());
+        }
+        Err(spent(held.most_bytes, "bytes"))
+    }
+
     /// Bytes and files left.
     pub(super) fn rest(&self) -> (u64, u64) {
         let held = self.held();
-        (held.most_bytes.saturating_sub(held.bytes), held.most_files.saturating_sub(held.files))
+        let (bytes, files) = held.to_be();
+        (held.most_bytes.saturating_sub(bytes), held.most_files.saturating_sub(files))
     }
 }
 
@@ -199,7 +264,13 @@ impl Account {
 fn landed(store: &dyn Store, home: &VirtualPath) -> Result<(u64, u64), Refusal> {
     let (mut bytes, mut files) = (0_u64, 0_u64);
     let mut directories = vec![home.clone()];
+    let mut seen = HashSet::new();
     while let Some(directory) = directories.pop() {
+        // An operator's links may lead in circles.
+        match store.stat(&directory) {
+            Ok(stat) if stat.inode != 0 && !seen.insert(stat.inode) => continue,
+            _ => {}
+        }
         let entries = match store.list(&directory) {
             Ok(entries) => entries,
             // Gone since its parent was read.

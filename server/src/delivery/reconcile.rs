@@ -8,7 +8,7 @@ use landfall_storage::{Kind, Suspended, VirtualPath};
 
 use super::Delivery;
 use super::digest::RunningDigest;
-use super::ledger::{Entry, Intent, Status, Temporary};
+use super::ledger::{Entry, Intent, Status, Temporary, UnderWay};
 use super::refusal::Refusal;
 
 /// Stands in rows whose connection nobody remembers.
@@ -22,6 +22,7 @@ impl Delivery {
     pub async fn reconcile(self: &Arc<Self>, homes: HashMap<String, String>) -> Result<(), Refusal> {
         let intents = self.ledger.intents().await.map_err(Refusal::internal)?;
         let suspended = self.ledger.suspended_ids().await.map_err(Refusal::internal)?;
+        let under_way = self.ledger.were_under_way().await.map_err(Refusal::internal)?;
         let delivery = self.clone();
         let reconciled = tokio::task::spawn_blocking(move || {
             let staged = delivery.store.all_staged();
@@ -34,7 +35,14 @@ impl Delivery {
             }
             let known: HashSet<&str> = suspended.iter().map(String::as_str).collect();
             for staged in staged.iter().filter(|staged| !known.contains(staged.id.as_str())) {
-                delivery.ledger.note(suspension(staged, homes.get(&staged.owner)));
+                let entry = suspension(staged, homes.get(&staged.owner), under_way.get(staged.id.as_str()));
+                tracing::warn!(
+                    user = entry.user,
+                    path = entry.path,
+                    bytes = entry.size,
+                    "suspended by the server's last end"
+                );
+                delivery.ledger.note(entry);
             }
             Ok(())
         });
@@ -93,7 +101,7 @@ impl Delivery {
     }
 }
 
-fn suspension(staged: &Suspended, home: Option<&String>) -> Entry {
+fn suspension(staged: &Suspended, home: Option<&String>, noted: Option<&UnderWay>) -> Entry {
     let home = home.and_then(|home| VirtualPath::parse(home).ok());
     let path = home.and_then(|home| staged.path.within(&home)).unwrap_or_else(|| staged.path.clone());
     Entry {
@@ -102,9 +110,9 @@ fn suspension(staged: &Suspended, home: Option<&String>) -> Entry {
         path: path.to_string(),
         size: staged.size,
         sha256: None,
-        protocol: UNKNOWN,
-        client_address: UNKNOWN.to_owned(),
-        started: crate::clock::now(),
+        protocol: noted.map_or(UNKNOWN, |noted| protocol(&noted.protocol)),
+        client_address: noted.map_or_else(|| UNKNOWN.to_owned(), |noted| noted.client_address.clone()),
+        started: noted.map_or_else(crate::clock::now, |noted| noted.started),
         status: Status::Suspended,
         reason: Some("the server stopped before the transfer's end; it can be resumed".to_owned()),
     }

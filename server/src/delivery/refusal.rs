@@ -22,6 +22,8 @@ pub enum Reason {
     BadName,
     /// An offset beyond what is held, or a size that cannot be.
     BadOffset,
+    /// The upload is not whole: cut off, or of another size than announced. It is suspended.
+    Incomplete,
     /// A rule about the file itself: size, content, name.
     Rule,
     /// The user's quota is spent.

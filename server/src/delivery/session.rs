@@ -1,9 +1,9 @@
 //! `Session`: one logged-in user over one connection, and every verb a protocol may call.
 //! Paths given to it are the user's own: `/` is the user's home.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use landfall_auth::{Protocol, User};
@@ -17,6 +17,9 @@ use super::refusal::{Reason, Refusal};
 use super::registry::{Activity, Enrolment};
 use super::upload::{Receipt, Upload, version_path};
 use super::{Delivery, deliver};
+
+/// How many of its own landings a session remembers.
+const MAX_LANDED_REMEMBERED: usize = 64;
 
 /// A landed file open for reading. Reads block: call from a thread that may.
 pub struct Download {
@@ -54,6 +57,8 @@ pub(super) struct Shared {
     pub(super) peer: SocketAddr,
     pub(super) enrolment: Enrolment,
     pub(super) account: Option<Arc<Account>>,
+    /// What this session landed last: its client may ask whether it is there, even one that may not list.
+    pub(super) landed: Mutex<VecDeque<VirtualPath>>,
 }
 
 impl Shared {
@@ -65,11 +70,34 @@ impl Shared {
         }
     }
 
-    pub(super) fn log_landed(&self, receipt: &Receipt, temporary: bool) {
-        let Receipt { id, path, size, sha256 } = receipt;
+    pub(super) fn log_landed(&self, receipt: &Receipt) {
+        let Receipt { id, path, size, sha256, delivered } = receipt;
         let (user, protocol, peer) = (&self.user.name, self.protocol_name(), self.peer);
-        let message = if temporary { "landed under a temporary name" } else { "landed" };
+        let message = if *delivered { "landed" } else { "landed under a temporary name" };
         tracing::info!(user, path, bytes = size, sha256, protocol, %peer, id, "{message}");
+    }
+
+    pub(super) fn log_refused(&self, path: &VirtualPath, bytes: u64, refusal: &Refusal) {
+        let (user, protocol, peer) = (&self.user.name, self.protocol_name(), self.peer);
+        tracing::warn!(user, %path, bytes, protocol, %peer, reason = %refusal, "refused");
+    }
+
+    pub(super) fn remember_landed(&self, path: &VirtualPath) {
+        let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        if landed.len() >= MAX_LANDED_REMEMBERED {
+            landed.pop_front();
+        }
+        landed.push_back(path.clone());
+    }
+
+    fn has_landed(&self, path: &VirtualPath) -> bool {
+        self.landed.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
+    /// After a landing: what was suspended under that name before is gone, and so is its row.
+    pub(super) fn forget_superseded(&self, store_path: &VirtualPath, path: &VirtualPath) {
+        let kept = self.staged(store_path).filter(|staged| !staged.active);
+        self.delivery.ledger.supersede(&self.user.name, path.as_str(), kept.map(|staged| staged.id.to_string()));
     }
 
     fn may(&self, verb: Verb) -> Result<(), Refusal> {
@@ -149,6 +177,7 @@ impl Session {
     /// The refusal, as for every call below.
     pub async fn stat(&self, path: &VirtualPath) -> Result<Stat, Refusal> {
         let store_path = self.0.place(path)?;
+        let path = path.clone();
         self.blocking(move |shared| {
             let landed = shared.delivery.store.stat(&store_path);
             // One's own suspended upload can be seen without the right to list: it is needed to resume.
@@ -157,7 +186,7 @@ impl Session {
             {
                 return Ok(partial(&staged));
             }
-            if store_path != shared.home {
+            if store_path != shared.home && !shared.has_landed(&path) {
                 shared.may(Verb::List)?;
             }
             Ok(landed?)
@@ -243,6 +272,7 @@ impl Session {
     /// Removes a landed file, and the owner's suspended upload of that name: what the owner sees there is gone.
     pub async fn remove_file(&self, path: &VirtualPath) -> Result<(), Refusal> {
         let store_path = self.0.place(path)?;
+        let path = path.clone();
         self.blocking(move |shared| {
             let store = &shared.delivery.store;
             let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
@@ -252,7 +282,7 @@ impl Session {
             }
             if let Some(staged) = &suspended {
                 store.discard_staged(&shared.user.name, &store_path)?;
-                shared.delivery.given_up(&staged.id, "given up by its owner");
+                shared.delivery.ledger.forget(staged.id.as_str());
                 if let Some(account) = &shared.account {
                     account.removed(staged.size);
                 }
@@ -263,7 +293,7 @@ impl Session {
                     if let Some(account) = &shared.account {
                         account.removed(stat.size);
                     }
-                    tracing::info!(user = shared.user.name, path = %store_path, "removed");
+                    tracing::info!(user = shared.user.name, %path, protocol = shared.protocol_name(), "removed");
                     Ok(())
                 }
                 Err(Error::NotFound) if suspended.is_some() => Ok(()),
@@ -301,20 +331,21 @@ impl Session {
         let names = self.0.delivery.temporary_names();
         let temporary = |path: &VirtualPath| path.file_name().is_some_and(|name| names.matches(name));
         if temporary(from) && !temporary(to) {
-            return deliver::rename(&self.0, from, to, store_from, store_to, replace).await;
+            return deliver::rename(&self.0, from, to, store_from, store_to).await;
         }
+        let takes_back = temporary(to) && !temporary(from);
+        let (from, to) = (from.clone(), to.clone());
         self.blocking(move |shared| {
-            let store = &shared.delivery.store;
-            if let Err(Error::NotFound) = store.stat(&store_from)
-                && shared.staged(&store_from).is_some_and(|staged| !staged.active)
-            {
-                shared.may(Verb::Write)?;
-                store.rename_staged(&shared.user.name, &store_from, &store_to)?;
-                return Ok(None);
-            }
             shared.may(Verb::Rename)?;
-            rename_landed(shared, &store_from, &store_to, replace)?;
-            tracing::info!(user = shared.user.name, from = %store_from, to = %store_to, "renamed");
+            if takes_back {
+                policy::take_back(&shared.user.effective)?;
+            }
+            refuse_partial(shared, &from, &store_from)?;
+            if let Err(refusal) = rename_landed(shared, &store_from, &store_to, replace) {
+                note_refusal(shared, &to, &refusal);
+                return Err(refusal);
+            }
+            tracing::info!(user = shared.user.name, %from, %to, protocol = shared.protocol_name(), "renamed");
             Ok(None)
         })
         .await
@@ -330,6 +361,8 @@ impl Session {
     /// Sets permission bits (lowest nine).
     pub async fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), Refusal> {
         self.0.may(Verb::Write)?;
+        policy::take_back(&self.0.user.effective)?;
+        let mode = policy::mode(mode);
         let store_path = self.0.place(path)?;
         self.blocking(move |shared| Ok(shared.delivery.store.set_mode(&store_path, mode)?)).await
     }
@@ -366,23 +399,36 @@ fn begin_upload(
     if store_path == shared.home {
         return Err(Refusal::new(Reason::WrongKind, "a directory has that name"));
     }
-    let standing = match store.stat(&store_path) {
-        Ok(stat) => Some(stat.kind),
+    let landed = match store.stat(&store_path) {
+        Ok(stat) => Some(stat),
         Err(Error::NotFound) => None,
         Err(error) => return Err(error.into()),
     };
+    let standing = landed.as_ref().map(|stat| stat.kind);
     let temporary = path.file_name().is_some_and(|name| shared.delivery.temporary_names().matches(name));
     // Whether a temporary name's final name is free is asked when the rename names it.
-    policy::begin(grant, standing.filter(|kind| !temporary || *kind == Kind::Directory), expected_bytes)?;
+    let placement =
+        policy::begin(grant, standing.filter(|kind| !temporary || *kind == Kind::Directory), expected_bytes)?;
+    let replaces = landed
+        .as_ref()
+        .filter(|stat| stat.kind == Kind::File && (temporary || placement == Placement::Exact(Replace::Yes)))
+        .map(|stat| stat.size);
     let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
+    if let (Some(account), Some(landed), None, Begin::Append) = (&shared.account, &landed, &suspended, begin) {
+        // It begins with a copy of what landed: there has to be room for that before it is made.
+        account.fits(landed.size, replaces)?;
+    }
     let staged = store.stage(&shared.user.name, &store_path, begin)?;
     // Built before its room is asked for, so that a refusal takes the path of every other one.
     let resumed = suspended.as_ref().is_some_and(|suspended| suspended.id == *staged.id());
+    if let Some(old) = suspended.as_ref().filter(|_| !resumed) {
+        shared.delivery.ledger.forget(old.id.as_str());
+    }
     if let Some(account) = &shared.account {
         if let Some(old) = suspended.filter(|_| !resumed) {
             account.removed(old.size);
         }
-        if let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed) {
+        if let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces) {
             staged.discard()?;
             return Err(refusal);
         }
@@ -391,12 +437,23 @@ fn begin_upload(
     Ok(Upload::new(staged, shared.clone(), path.clone(), store_path, expected_bytes, account))
 }
 
+/// What has not come whole cannot be given another name: its owner would take it for delivered.
+pub(super) fn refuse_partial(shared: &Shared, path: &VirtualPath, store_path: &VirtualPath) -> Result<(), Refusal> {
+    let Some(staged) = shared.staged(store_path) else { return Ok(()) };
+    if staged.active && shared.delivery.store.stat(store_path).is_ok() {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default();
+    let sentence = format!("only {} bytes of {name} have come; end its upload first, then rename it", staged.size);
+    Err(Refusal::new(Reason::Incomplete, sentence))
+}
+
 /// A refusal before the first byte stands in the ledger as well, under an identity of its own.
-fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusal) {
+pub(super) fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusal) {
     if !matches!(refusal.reason, Reason::Permission | Reason::Rule | Reason::Quota | Reason::AlreadyExists) {
         return;
     }
-    tracing::warn!(user = shared.user.name, %path, reason = %refusal, "refused");
+    shared.log_refused(path, 0, refusal);
     shared.delivery.ledger.note(ledger::Entry {
         id: landfall_storage::UploadId::fresh().to_string(),
         user: shared.user.name.clone(),
@@ -419,6 +476,9 @@ pub(super) fn rename_landed(
     replace: bool,
 ) -> Result<VirtualPath, Refusal> {
     let store = &shared.delivery.store;
+    if from == to {
+        return store.stat(to).map(|_| to.clone()).map_err(Refusal::from);
+    }
     let standing = store.stat(to).ok();
     if standing.as_ref().is_some_and(|stat| stat.kind == Kind::Directory) {
         return Err(Refusal::new(Reason::AlreadyExists, "a directory has that name"));

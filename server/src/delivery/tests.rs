@@ -183,10 +183,117 @@ async fn the_receipt_belongs_to_the_rename_that_ends_a_temporary_name() {
     assert_eq!((delivered.id, delivered.path.as_str(), delivered.sha256.as_str()), (sent.id, "/a.jpg", HELLO));
     let [row] = <[Record; 1]>::try_from(room.ledger().await).unwrap();
     assert_eq!((row.path.as_str(), row.status.as_str()), ("/a.jpg", "landed"));
-    // A suspended upload follows the rename and lands later, once.
-    cut_off(&session, "/b.jpg.part", b"hel").await;
-    assert!(session.rename(&path("/b.jpg.part"), &path("/b.jpg"), true).await.unwrap().is_none());
-    assert_eq!(session.stat(&path("/b.jpg")).await.unwrap().size, 3);
+}
+
+#[tokio::test]
+async fn what_has_not_come_whole_is_not_renamed() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    for (from, to) in [("/b.jpg.part", "/b.jpg"), ("/c.jpg", "/d.jpg")] {
+        // Not even where an older file stands under the name: its owner means the one that was cut off.
+        for older in [false, true] {
+            if older {
+                send(&session, from, Begin::Fresh, b"older").await.unwrap();
+            }
+            cut_off(&session, from, b"hel").await;
+            for replace in [true, false] {
+                let refused = session.rename(&path(from), &path(to), replace).await.unwrap_err();
+                assert_eq!(refused.reason, Reason::Incomplete, "{from}");
+            }
+            assert_eq!(session.stat(&path(from)).await.unwrap().size, 3);
+            assert!(session.stat(&path(to)).await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rename_that_delivers_follows_the_overwrite_policy_and_its_refusal_is_in_the_ledger() {
+    let room = Room::new().await;
+    let with = |overwrite| Grant { overwrite: Some(overwrite), ..Grant::default() };
+    let session = room.session("acme", with(Overwrite::Version)).await;
+    for expected in ["/a.jpg", "/a~2.jpg"] {
+        send(&session, "/a.jpg.tmp", Begin::Fresh, b"hello").await.unwrap();
+        // Also where the request itself does not replace, as SFTP version 3's does not.
+        let delivered = session.rename(&path("/a.jpg.tmp"), &path("/a.jpg"), false).await.unwrap().unwrap();
+        assert_eq!((delivered.path.as_str(), delivered.delivered), (expected, true));
+    }
+    let session = room.session("acme", with(Overwrite::Reject)).await;
+    assert!(!send(&session, "/a.jpg.tmp", Begin::Fresh, b"other").await.unwrap().delivered);
+    let refused = session.rename(&path("/a.jpg.tmp"), &path("/a.jpg"), true).await.unwrap_err();
+    let row = room.ledger().await.pop().unwrap();
+    assert_eq!((row.status.as_str(), row.path.as_str(), row.reason), ("refused", "/a.jpg", Some(refused.to_string())));
+}
+
+#[tokio::test]
+async fn a_full_account_sends_its_catalogue_again() {
+    let room = Room::new().await;
+    let grant = Grant { quota_files: Some(2), quota_bytes: Some(10), ..Grant::default() };
+    let session = room.session("acme", grant).await;
+    for _ in 0..3 {
+        for name in ["/a", "/b"] {
+            send(&session, name, Begin::Fresh, b"hello").await.unwrap();
+        }
+    }
+    let refused = send(&session, "/a", Begin::Fresh, b"hello and more").await.unwrap_err();
+    assert!(refused.sentence.contains("10 bytes"), "{refused}");
+    let refused = send(&session, "/c", Begin::Fresh, b"").await.unwrap_err();
+    assert!(refused.sentence.contains("2 files"), "{refused}");
+    // A rename to itself gives nothing back.
+    session.rename(&path("/a"), &path("/a"), true).await.unwrap();
+    assert_eq!(session.space().await.unwrap().free_bytes, 0);
+    assert!(send(&session, "/c", Begin::Fresh, b"x").await.is_err());
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_not_read_through_an_append() {
+    let room = Room::new().await;
+    let full = room.session("acme", Grant::default()).await;
+    send(&full, "/a.jpg", Begin::Fresh, b"secret").await.unwrap();
+    let blind = Permissions { read: false, ..Permissions::default() };
+    let session = room.session("acme", Grant { permissions: Some(blind), ..Grant::default() }).await;
+    let upload = session.upload(&path("/a.jpg"), Begin::Append, None).await.unwrap();
+    let read = tokio::task::spawn_blocking(move || upload.read_at(0, &mut [0; 6]).unwrap_err());
+    assert_eq!(read.await.unwrap().reason, Reason::Permission);
+}
+
+#[tokio::test]
+async fn who_may_not_replace_cannot_do_so_by_way_of_a_temporary_name() {
+    let room = Room::new().await;
+    let careful = Permissions { overwrite: false, delete: false, ..Permissions::default() };
+    let session = room.session("acme", Grant { permissions: Some(careful), ..Grant::default() }).await;
+    send(&session, "/keep.jpg", Begin::Fresh, b"hello").await.unwrap();
+    let refused = session.rename(&path("/keep.jpg"), &path("/keep.jpg.tmp"), true).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::Permission);
+    assert_eq!(session.set_mode(&path("/keep.jpg"), 0).await.unwrap_err().reason, Reason::Permission);
+}
+
+#[tokio::test]
+async fn a_row_of_what_was_suspended_goes_when_its_name_lands() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    for begin_again in [false, true] {
+        cut_off(&session, "/a.jpg", b"hel").await;
+        if begin_again {
+            cut_off(&session, "/a.jpg", b"he").await;
+        }
+        send(&session, "/a.jpg", Begin::Fresh, b"hello").await.unwrap();
+        assert!(room.ledger().await.iter().all(|row| row.status == "landed"));
+    }
+    cut_off(&session, "/b.jpg", b"hel").await;
+    session.remove_file(&path("/b.jpg")).await.unwrap();
+    assert!(room.ledger().await.iter().all(|row| row.status == "landed"));
+}
+
+#[tokio::test]
+async fn who_may_only_write_may_ask_for_what_the_session_landed() {
+    let room = Room::new().await;
+    let none =
+        Permissions { list: false, read: false, delete: false, rename: false, mkdir: false, ..Permissions::default() };
+    send(&room.session("acme", Grant::default()).await, "/other.jpg", Begin::Fresh, b"x").await.unwrap();
+    let session = room.session("acme", Grant { permissions: Some(none), ..Grant::default() }).await;
+    send(&session, "/a.jpg", Begin::Fresh, b"hello").await.unwrap();
+    assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 5);
+    assert!(session.stat(&path("/other.jpg")).await.is_err());
 }
 
 #[tokio::test]
@@ -210,7 +317,7 @@ async fn what_is_not_wanted_at_the_last_instant_is_suspended() {
         upload.write_at(0, b"hel").unwrap();
         upload.finish_if(&mut || false)
     });
-    assert_eq!(refused.await.unwrap().unwrap_err().reason, Reason::Internal);
+    assert_eq!(refused.await.unwrap().unwrap_err().reason, Reason::Incomplete);
     assert!(!room.on_disk("acme/a.jpg").exists());
     assert_eq!(room.ledger().await.pop().unwrap().status, "suspended");
     let room = room.restart().await;
@@ -228,7 +335,7 @@ async fn fewer_bytes_than_announced_are_suspended() {
         upload.write_at(0, b"hello").unwrap();
         upload.finish().unwrap_err()
     });
-    assert_eq!(refused.await.unwrap().reason, Reason::BadOffset);
+    assert_eq!(refused.await.unwrap().reason, Reason::Incomplete);
     assert!(!room.on_disk("acme/a.jpg").exists());
     assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 5);
 }

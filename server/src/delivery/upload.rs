@@ -2,17 +2,20 @@
 //! (`spawn_blocking`), once per transfer rather than once per chunk. Dropping it suspends it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use landfall_storage::{self as storage, Error, Replace, VirtualPath};
 
 use super::digest::RunningDigest;
 use super::ledger::{Entry, Intent, Pending, Status, Temporary};
-use super::policy::{self, Facts, Placement};
+use super::policy::{self, Facts, Placement, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
 use super::session::Shared;
 
+/// An upload that takes longer is noted in the ledger, in case that the server is killed. Shorter ones, of which there are
+/// many, are not worth a row of their own.
+const NOTED_AFTER: Duration = Duration::from_secs(1);
 /// Names tried where versions are kept, before giving up.
 const MAX_VERSIONS: u32 = 10_000;
 
@@ -27,6 +30,8 @@ pub struct Receipt {
     pub size: u64,
     /// SHA-256, 64 lowercase hexadecimal digits.
     pub sha256: String,
+    /// False while it wears a client-side temporary name: the rename that ends it delivers it.
+    pub delivered: bool,
 }
 
 /// Bytes on their way.
@@ -41,6 +46,9 @@ pub struct Upload {
     digest: RunningDigest,
     account: Option<Arc<Account>>,
     started: SystemTime,
+    began: Instant,
+    /// The ledger knows that it is under way.
+    noted: bool,
     /// A rule was broken: nothing is kept.
     refused: Option<Refusal>,
 }
@@ -65,6 +73,8 @@ impl Upload {
             digest,
             account,
             started,
+            began: Instant::now(),
+            noted: false,
             refused: None,
         }
     }
@@ -104,6 +114,11 @@ impl Upload {
         }
         staged.write_at(offset, data)?;
         self.digest.written(offset, data);
+        if !self.noted && self.began.elapsed() >= NOTED_AFTER {
+            self.noted = true;
+            let (id, size) = (staged.id().as_str().to_owned(), staged.size());
+            self.session.delivery.ledger.under_way(self.entry(id, size, None, &self.path, Status::Suspended, None));
+        }
         self.session.enrolment.session.activity.received(data.len() as u64);
         Ok(())
     }
@@ -113,6 +128,8 @@ impl Upload {
     /// # Errors
     /// What the storage says.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Refusal> {
+        // They may be a copy of what landed earlier.
+        policy::verb(&self.session.user.effective, Verb::Read)?;
         let Some(staged) = &self.staged else { return Err(over()) };
         Ok(staged.read_at(offset, buf)?)
     }
@@ -147,7 +164,7 @@ impl Upload {
     /// Permission bits to wear from the landing on.
     pub fn set_mode(&mut self, mode: u32) {
         if let Some(staged) = &mut self.staged {
-            staged.set_mode(mode);
+            staged.set_mode(policy::mode(mode));
         }
     }
 
@@ -231,12 +248,15 @@ impl Upload {
             policy::placement(grant, standing.is_some()).map_err(kept)?
         };
 
-        let moving = self.account.as_ref().map(|account| account.moving());
-        let (stat, store_path) = self.place(staged, placement, &sha256, still_wanted)?;
-        drop(moving);
         let replaced = standing
             .filter(|old| placement == Placement::Exact(Replace::Yes) && old.kind == storage::Kind::File)
             .map(|old| old.size);
+        if let Some(account) = &self.account {
+            account.replaces(store, staged.id().as_str(), replaced).map_err(kept)?;
+        }
+        let moving = self.account.as_ref().map(|account| account.moving());
+        let (stat, store_path) = self.place(staged, placement, &sha256, still_wanted)?;
+        drop(moving);
         if let Some(account) = &self.account {
             account.keep(staged.id().as_str(), size, replaced);
         }
@@ -244,7 +264,8 @@ impl Upload {
         // From here on the name is visible. If the ledger fails now, the intent stays and the next start settles it.
         let path = store_path.within(&session.home).unwrap_or_else(|| self.path.clone());
         let id = staged.id().as_str().to_owned();
-        let receipt = Receipt { id: id.clone(), path: path.to_string(), size, sha256: sha256.clone() };
+        let receipt =
+            Receipt { id: id.clone(), path: path.to_string(), size, sha256: sha256.clone(), delivered: !temporary };
         let settled = if temporary {
             let store_path = store_path.to_string();
             let temporary = Temporary { store_path, id, size, inode: stat.inode, sha256, started: self.started };
@@ -253,7 +274,9 @@ impl Upload {
             session.delivery.ledger.settle(self.entry(id, size, Some(sha256), &path, Status::Landed, None))
         };
         settled.map_err(|refusal| (refusal, false))?;
-        session.log_landed(&receipt, temporary);
+        session.forget_superseded(&self.store_path, &self.path);
+        session.remember_landed(&path);
+        session.log_landed(&receipt);
         Ok(receipt)
     }
 
@@ -316,7 +339,7 @@ impl Upload {
                 }
                 let refusal = match error {
                     Error::CalledOff(cause) if cause.is::<Unwanted>() => {
-                        Refusal::new(Reason::Internal, Unwanted.to_string())
+                        Refusal::new(Reason::Incomplete, Unwanted.to_string())
                     }
                     error => error.into(),
                 };
@@ -379,7 +402,7 @@ impl Drop for Upload {
             if let Some(account) = &self.account {
                 account.give_back(&id);
             }
-            tracing::warn!(user, path = %self.path, bytes = size, reason = %refusal, "refused");
+            self.session.log_refused(&self.path, size, &refusal);
             ledger.note(self.entry(id, size, None, &self.path, Status::Refused, Some(refusal.to_string())));
             return;
         }
@@ -391,7 +414,8 @@ impl Drop for Upload {
             if kept { account.keep(&id, size, None) } else { account.give_back(&id) }
         }
         if kept {
-            tracing::info!(user, path = %self.path, bytes = size, "suspended");
+            let (protocol, peer) = (self.session.protocol_name(), self.session.peer);
+            tracing::info!(user, path = %self.path, bytes = size, protocol, %peer, id, "suspended");
             let reason = "the transfer was cut off before its end; it can be resumed".to_owned();
             ledger.note(self.entry(id, size, None, &self.path, Status::Suspended, Some(reason)));
         }

@@ -98,7 +98,7 @@ pub fn code_of(reason: Reason) -> u16 {
         Reason::BadOffset => 554,
         Reason::Quota => 552,
         Reason::NoSpace => 452,
-        Reason::Busy => 450,
+        Reason::Busy | Reason::Incomplete => 450,
         Reason::Unsupported => 504,
         Reason::Internal => 451,
     }

@@ -33,6 +33,7 @@ pub(super) fn code(reason: Reason) -> Code {
         | Reason::NotEmpty
         | Reason::BadName
         | Reason::BadOffset
+        | Reason::Incomplete
         | Reason::Rule
         | Reason::Quota
         | Reason::NoSpace
