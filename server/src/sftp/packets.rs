@@ -81,18 +81,34 @@ struct Piece {
     whole_bytes: usize,
 }
 
+/// Pieces shorter than this are put together as they come, in bytes: a packet that trickles in byte by byte must not
+/// cost a piece for each.
+const SMALL_PIECE_BYTES: usize = 2 * 1024;
+
 /// Cuts the stream of a channel into packets. Holds at most one packet and one piece more than was cut.
 #[derive(Default)]
 pub(super) struct Framer {
     pieces: VecDeque<Piece>,
+    /// Small pieces that came behind those.
+    tail: BytesMut,
     buffered_bytes: usize,
 }
 
 impl Framer {
     /// Takes the next piece of the stream.
     pub(super) fn push(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.buffered_bytes += bytes.len();
+        self.buffered_bytes += bytes.len();
+        if bytes.len() < SMALL_PIECE_BYTES {
+            self.tail.extend_from_slice(&bytes);
+        } else {
+            self.end_tail();
+            self.pieces.push_back(Piece { whole_bytes: bytes.len(), bytes });
+        }
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let bytes = self.tail.split().freeze();
             self.pieces.push_back(Piece { whole_bytes: bytes.len(), bytes });
         }
     }
@@ -113,6 +129,7 @@ impl Framer {
         if self.buffered_bytes < 4 + length_bytes {
             return Ok(None);
         }
+        self.end_tail();
         self.take(4);
         let kind = self.take(1).get_u8();
         if kind == WRITE {
@@ -125,10 +142,10 @@ impl Framer {
         if self.buffered_bytes < 4 {
             return None;
         }
-        let mut bytes = self.pieces.iter().flat_map(|piece| piece.bytes.iter().copied());
+        let mut bytes = self.pieces.iter().flat_map(|piece| piece.bytes.iter()).chain(&self.tail);
         let mut length = 0;
         for _ in 0..4 {
-            length = (length << 8) | u32::from(bytes.next()?);
+            length = (length << 8) | u32::from(*bytes.next()?);
         }
         Some(length)
     }
@@ -350,16 +367,30 @@ mod tests {
     #[test]
     fn a_write_in_one_piece_is_not_copied() {
         let mut framer = Framer::default();
-        let raw = Bytes::from(write_packet(7, b"h", 42, &[9; 1000]));
+        let raw = Bytes::from(write_packet(7, b"h", 42, &[9; 9000]));
         let inside = raw.as_ptr() as usize..raw.as_ptr() as usize + raw.len();
         framer.push(raw);
         let Some(Packet::Write { id, handle, offset, data }) = framer.next_packet().unwrap() else {
             panic!("not a write")
         };
         assert_eq!((id, &handle[..], offset), (7, &b"h"[..], 42));
-        assert_eq!(joined(&data), [9; 1000]);
+        assert_eq!(joined(&data), [9; 9000]);
         assert!(inside.contains(&(data[0].as_ptr() as usize)));
         assert_eq!(framer.next_packet().unwrap(), None);
+    }
+
+    #[test]
+    fn a_trickle_is_put_together() {
+        let mut framer = Framer::default();
+        let raw = write_packet(1, b"h", 0, &[3; 100_000]);
+        for byte in &raw[..raw.len() - 1] {
+            framer.push(Bytes::copy_from_slice(&[*byte]));
+            assert_eq!(framer.next_packet().unwrap(), None);
+        }
+        assert!(framer.pieces.len() < 3, "{}", framer.pieces.len());
+        framer.push(Bytes::copy_from_slice(&raw[raw.len() - 1..]));
+        let Some(Packet::Write { data, .. }) = framer.next_packet().unwrap() else { panic!("not a write") };
+        assert_eq!((data.len(), joined(&data)), (1, vec![3; 100_000]));
     }
 
     #[test]
@@ -428,8 +459,8 @@ mod tests {
 
         #[test]
         fn pieces_do_not_change_packets(
-            writes in proptest::collection::vec((any::<u32>(), any::<u64>(), proptest::collection::vec(any::<u8>(), 0..300)), 1..20),
-            cut in 1usize..200,
+            writes in proptest::collection::vec((any::<u32>(), any::<u64>(), proptest::collection::vec(any::<u8>(), 0..6000)), 1..20),
+            cut in 1usize..9000,
         ) {
             let stream: Vec<u8> = writes.iter().flat_map(|(id, offset, data)| write_packet(*id, b"hand", *offset, data)).collect();
             let mut framer = Framer::default();
