@@ -37,7 +37,6 @@ debian_root() { # a minimal Debian with a C compiler, as the Rust image has; mad
     [ -e "$root/.complete" ] && return
     command -v debootstrap >/dev/null || fail "debootstrap is missing; tests/run installs it"
     rm -rf "$root"
-    mkdir -p "$SCRATCH"
     debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,netbase,tzdata,libstdc++6 "$DEBIAN" "$root" \
         >"$SCRATCH/debootstrap.log" || fail "debootstrap: $(tail -n 1 "$SCRATCH/debootstrap.log")"
     touch "$root/.complete"
@@ -126,6 +125,7 @@ ftp_fetch() { curl -sS --fail --ssl-reqd --insecure -u "acme:$password" "ftp://1
 readonly photograph=target/fixtures/photographs/astronaut.png
 readonly password=a-secret-of-this-test
 
+mkdir -p "$SCRATCH"
 ensure_base_images
 # BuildKit asks a registry about every base image, stand-ins included; the old builder takes what is there.
 if docker images --quiet --filter label=landfall.stand-in=true | grep -q .; then
