@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Semaphore;
-
 use crate::error::Error;
 use crate::hasher::{Rank, Turn};
 use crate::key::PublicKey;
@@ -15,6 +13,7 @@ use crate::secret::Secret;
 use crate::throttle::{Admission, Guess, Throttle};
 use crate::user::{Network, Protocol, Source, User};
 use crate::users::Users;
+use crate::waiting::WaitingRoom;
 
 /// What somebody shows to be let in.
 #[derive(Clone, Copy)]
@@ -59,7 +58,10 @@ pub enum Denied {
 }
 
 /// Tries that wait because their network's guesses are all under way. Who comes on top is sent away.
-const WAITING_MAX: usize = 512;
+/// Each is a connection already, and those are fewer by default: this is for who allows many more.
+const WAITING_MAX: usize = 4096;
+/// Those of them that are one network's, so that a few networks cannot take them all.
+const WAITING_PER_NETWORK_MAX: usize = WAITING_MAX / 8;
 /// How long such a try waits.
 const WAIT_MAX_SECONDS: u64 = 20;
 /// A user's last login is written down at most that often.
@@ -76,7 +78,7 @@ pub struct Login {
 struct Inner {
     users: Users,
     throttle: Throttle,
-    waiting: Semaphore,
+    waiting: WaitingRoom,
     clock: fn() -> SystemTime,
 }
 
@@ -84,7 +86,8 @@ impl Login {
     /// A door for these users. `clock` tells whether somebody's account has expired.
     #[must_use]
     pub fn new(users: Users, throttle: Throttle, clock: fn() -> SystemTime) -> Self {
-        Self { inner: Arc::new(Inner { users, throttle, waiting: Semaphore::new(WAITING_MAX), clock }) }
+        let waiting = WaitingRoom::new(WAITING_MAX, WAITING_PER_NETWORK_MAX);
+        Self { inner: Arc::new(Inner { users, throttle, waiting, clock }) }
     }
 
     /// Decides one try. Takes equally long for unknown users as for wrong passwords, if the user's hash is of today's kind
@@ -120,7 +123,8 @@ impl Login {
         let guess = self.admit(attempt).await?;
         let users = &self.inner.users;
         let record = users.record(lookup_name(attempt.user), None).await.map_err(|error| unavailable(&error))?;
-        let turn = users.hasher.turn(Rank::Stranger).await.map_err(|error| unavailable(&error))?;
+        let rank = if guess.is_known() { Rank::Known } else { Rank::Stranger };
+        let turn = users.hasher.turn(rank).await.map_err(|error| unavailable(&error))?;
         let Attempt { user, peer, protocol, .. } = attempt;
         Ok(Verification { login: self.clone(), user: user.to_owned(), password, peer, protocol, guess, record, turn })
     }
@@ -186,7 +190,7 @@ impl Login {
                 Admission::Refused { retry_after } => return Err(Denied::Throttled { retry_after }),
                 Admission::Wait(ended) => {
                     if place.is_none() {
-                        place = Some(self.inner.waiting.try_acquire().map_err(|_| Denied::Unavailable)?);
+                        place = Some(self.inner.waiting.enter(network).ok_or(Denied::Unavailable)?);
                     }
                     tokio::time::timeout_at(deadline, ended).await.map_err(|_| Denied::Unavailable)?;
                 }

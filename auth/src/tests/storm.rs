@@ -68,6 +68,10 @@ impl Narrow {
     }
 }
 
+fn stranger(number: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, number])
+}
+
 #[tokio::test]
 async fn a_right_password_counts_as_right_when_its_caller_has_gone() -> Outcome {
     let narrow = Narrow::new(8).await?;
@@ -131,5 +135,69 @@ async fn who_goes_away_while_waiting_leaves_the_queue_and_loses_no_guess() -> Ou
     drop(held);
     assert_eq!(narrow.hasher.turns_free(), 1, "nobody is left to be verified");
     narrow.login.attempt(password("acme", "pw")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_storm_of_strangers_does_not_keep_out_whom_we_know() -> Outcome {
+    let narrow = Narrow::new(8).await?;
+    narrow.login.attempt(password("acme", "pw")).await?;
+    let held = narrow.hasher.turn(Rank::Operator).await?;
+    let mut storm = Vec::new();
+    let denied = loop {
+        match narrow.queued(stranger(u8::try_from(storm.len())?), "guess").await {
+            Ok(waiting) => storm.push(waiting),
+            Err(outcome) => break outcome,
+        }
+    };
+    assert_eq!((storm.len(), denied), (5, Err(Denied::Unavailable)), "six of nine places are the strangers'");
+    let mut known = narrow.queued(HOME, "pw").await.map_err(|outcome| format!("{outcome:?}"))?;
+    drop(held);
+    // One stranger stood at the head of the line; the others come after.
+    let mut done = 0;
+    let user = loop {
+        let mut ended = Vec::new();
+        for (index, trying) in storm.iter_mut().enumerate() {
+            if poll_once(trying.as_mut()).await.is_some() {
+                ended.push(index);
+            }
+        }
+        done += ended.len();
+        ended.into_iter().rev().for_each(|index| drop(storm.remove(index)));
+        if let Some(outcome) = poll_once(known.as_mut()).await {
+            break outcome?;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(user.name, "acme");
+    assert!(done <= 2, "{done} strangers came first");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_networks_crowd_leaves_others_room_to_wait() -> Outcome {
+    let narrow = Narrow::new(8).await?;
+    let _held = narrow.hasher.turn(Rank::Operator).await?;
+    let mut crowd = Vec::new();
+    // Five are under way as far as the queue for verification; the others wait until one of those has ended.
+    for _ in 0..5 {
+        crowd.push(narrow.queued(HOME, "guess").await.map_err(|outcome| format!("{outcome:?}"))?);
+    }
+    let mut waiting = 0;
+    let denied = loop {
+        let mut trying = narrow.from(HOME, "guess");
+        if let Some(outcome) = poll_once(trying.as_mut()).await {
+            break outcome;
+        }
+        crowd.push(trying);
+        waiting += 1;
+    };
+    assert_eq!((waiting, denied), (512, Err(Denied::Unavailable)));
+    // Elsewhere there is room.
+    let under_way: Vec<_> =
+        (0..5).map(|_| narrow.throttle.begin("acme", Network::of_peer(stranger(1)), Instant::now())).collect();
+    let mut elsewhere = narrow.from(stranger(1), "pw");
+    assert_eq!(poll_once(elsewhere.as_mut()).await, None);
+    drop(under_way);
     Ok(())
 }
