@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use crate::db::Write;
 use crate::declared::DeclaredUser;
 use crate::error::{Error, Result};
-use crate::hasher::{Hasher, Patience};
+use crate::hasher::{Hasher, Rank};
 use crate::key::PublicKey;
 use crate::name::{check_name, from_seconds, to_seconds};
 use crate::rows::{self, Columns, Record};
@@ -118,7 +118,7 @@ impl Users {
 async fn hash_unless_fitting(hasher: &Hasher, password: &Secret, stored: Option<String>) -> Result<String> {
     if let Some(stored) = stored
         && !hasher.needs_upgrade(&stored)
-        && hasher.fits(password, Some(&stored), Patience::Wait).await?
+        && hasher.fits(password, Some(&stored), Rank::Operator).await?
     {
         return Ok(stored);
     }

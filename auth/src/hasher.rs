@@ -23,7 +23,8 @@ const RETURNED_BLOCKS_MIN: usize = 33 * 1024;
 pub struct WorkLimits {
     /// Verifications at a time; each needs the cost's memory. `None`: one per core, but not more than fit in 224 MiB.
     pub running: Option<NonZeroUsize>,
-    /// Verifications that wait for their turn; who comes on top is sent away.
+    /// Verifications that wait for their turn; who comes on top is sent away. A third of the places is kept for people
+    /// who have logged in before from where they are.
     pub waiting: usize,
 }
 
@@ -43,7 +44,13 @@ struct Inner {
     cost: Params,
     dummy: StoredHash,
     places: usize,
-    admitted: Arc<Semaphore>,
+    /// Places for everybody.
+    common: Arc<Semaphore>,
+    /// Places that no stranger gets: a storm of guesses from many addresses must not keep out those whom we know.
+    reserved: Arc<Semaphore>,
+    /// Held by the one stranger who may stand in the line for `running`; the other strangers wait here. So those whom we
+    /// know have at most one stranger before them, and a stranger's turn comes however many of them there are.
+    gate: Arc<Semaphore>,
     running: Arc<Semaphore>,
     free: Mutex<Vec<Memory>>,
 }
@@ -66,7 +73,9 @@ impl Hasher {
             cost: params,
             dummy,
             places,
-            admitted: Arc::new(Semaphore::new(places)),
+            common: Arc::new(Semaphore::new(places - places / 3)),
+            reserved: Arc::new(Semaphore::new(places / 3)),
+            gate: Arc::new(Semaphore::new(1)),
             running: Arc::new(Semaphore::new(running.min(Semaphore::MAX_PERMITS))),
             free: Mutex::default(),
         };
@@ -78,7 +87,7 @@ impl Hasher {
     /// # Errors
     /// [`Error::InvalidPassword`] when it is empty or longer than 1,024 bytes.
     pub async fn hash(&self, password: &Secret) -> Result<String> {
-        self.make(password, Patience::Wait).await
+        self.make(password, Rank::Operator).await
     }
 
     /// Does the password fit? Without a stored hash the answer is no, after the same work. A stored hash that is not
@@ -87,10 +96,10 @@ impl Hasher {
     /// # Errors
     /// [`Error::Busy`] when too many wait already.
     pub async fn verify(&self, password: &Secret, stored: Option<&str>) -> Result<bool> {
-        self.fits(password, stored, Patience::None).await
+        self.fits(password, stored, Rank::Stranger).await
     }
 
-    pub(crate) async fn make(&self, password: &Secret, patience: Patience) -> Result<String> {
+    pub(crate) async fn make(&self, password: &Secret, rank: Rank) -> Result<String> {
         if password.is_empty() {
             return Err(Error::InvalidPassword("it is empty"));
         }
@@ -98,22 +107,12 @@ impl Hasher {
             return Err(Error::InvalidPassword("it is longer than 1024 bytes"));
         }
         let password = password.clone();
-        let made = self.work(patience, move |inner, memory| hash::make(&password, &inner.cost, memory)).await?;
+        let made = self.turn(rank).await?.run(move |inner, memory| hash::make(&password, &inner.cost, memory)).await?;
         made.ok_or(Error::InvalidPassword("the system has no randomness to give"))
     }
 
-    pub(crate) async fn fits(&self, password: &Secret, stored: Option<&str>, patience: Patience) -> Result<bool> {
-        if password.len_bytes() > PASSWORD_MAX_BYTES {
-            return Ok(false);
-        }
-        let stored = stored.and_then(|text| StoredHash::parse(text).ok());
-        let password = password.clone();
-        self.work(patience, move |inner, memory| {
-            let is_real = stored.is_some();
-            let fits = stored.as_ref().unwrap_or(&inner.dummy).fits(&password, memory);
-            is_real & fits
-        })
-        .await
+    pub(crate) async fn fits(&self, password: &Secret, stored: Option<&str>, rank: Rank) -> Result<bool> {
+        self.turn(rank).await?.fits(password, stored).await
     }
 
     /// True when the stored hash is of another kind or cost than a new one would be.
@@ -130,45 +129,78 @@ impl Hasher {
         StoredHash::parse(text).map(drop)
     }
 
-    /// Runs blocking work when its turn has come. A caller that goes away gives its place in the queue back; work that
-    /// has begun runs to its end and holds its place till then, because it holds the memory too.
-    async fn work<T: Send + 'static>(
-        &self,
-        patience: Patience,
-        work: impl FnOnce(&Inner, &mut [Block]) -> T + Send + 'static,
-    ) -> Result<T> {
+    /// Waits for its turn. Whoever goes away while waiting leaves the queue.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when no place is free; never for an operator.
+    pub(crate) async fn turn(&self, rank: Rank) -> Result<Turn> {
         let inner = Arc::clone(&self.inner);
-        let admitted = Arc::clone(&inner.admitted);
-        let admitted = match patience {
-            Patience::None => admitted.try_acquire_owned().map_err(|_| Error::Busy)?,
-            Patience::Wait => admitted.acquire_owned().await.map_err(|_| Error::Busy)?,
+        let common = Arc::clone(&inner.common);
+        let admitted = match rank {
+            Rank::Stranger => common.try_acquire_owned().map_err(|_| Error::Busy)?,
+            Rank::Known => {
+                let reserved = Arc::clone(&inner.reserved).try_acquire_owned();
+                reserved.or_else(|_| common.try_acquire_owned()).map_err(|_| Error::Busy)?
+            }
+            Rank::Operator => common.acquire_owned().await.map_err(|_| Error::Busy)?,
+        };
+        // Let go as soon as the turn has come: the next stranger steps into the line.
+        let _gate = match rank {
+            Rank::Stranger => Some(inner.gate.acquire().await.map_err(|_| Error::Busy)?),
+            Rank::Known | Rank::Operator => None,
         };
         let running = Arc::clone(&inner.running).acquire_owned().await.map_err(|_| Error::Busy)?;
-        let turn = Turn { admitted, running };
+        Ok(Turn { inner: Arc::clone(&inner), admitted, running })
+    }
+}
+
+/// For whom the work is: decides about the place and the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// Sent away when no place is free: their number must not grow.
+    Stranger,
+    /// Let in before from the same network. Has places that strangers do not get, and goes first.
+    Known,
+    /// Never refused, and goes first.
+    Operator,
+}
+
+/// A place among those that run. Dropping it lets the next one in.
+pub(crate) struct Turn {
+    inner: Arc<Inner>,
+    admitted: OwnedSemaphorePermit,
+    running: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Does the password fit? As [`Hasher::verify`].
+    pub(crate) async fn fits(self, password: &Secret, stored: Option<&str>) -> Result<bool> {
+        if password.len_bytes() > PASSWORD_MAX_BYTES {
+            return Ok(false);
+        }
+        let stored = stored.and_then(|text| StoredHash::parse(text).ok());
+        let password = password.clone();
+        self.run(move |inner, memory| {
+            let is_real = stored.is_some();
+            let fits = stored.as_ref().unwrap_or(&inner.dummy).fits(&password, memory);
+            is_real & fits
+        })
+        .await
+    }
+
+    /// Runs blocking work. Once begun it runs to its end, also when the caller goes away, and holds its place till then,
+    /// because it holds the memory too.
+    async fn run<T: Send + 'static>(self, work: impl FnOnce(&Inner, &mut [Block]) -> T + Send + 'static) -> Result<T> {
         tokio::task::spawn_blocking(move || {
+            let inner = Arc::clone(&self.inner);
             let mut memory = inner.take_memory();
             let outcome = work(&inner, &mut memory);
-            inner.give_memory_back(memory, turn);
+            inner.give_memory_back(memory, self);
             outcome
         })
         .await
         .map_err(|_| Error::Busy)
     }
-}
-
-/// What to do when no place is free.
-#[derive(Clone, Copy)]
-pub(crate) enum Patience {
-    /// Strangers are sent away: their number must not grow.
-    None,
-    /// An operator's work is never refused.
-    Wait,
-}
-
-/// A place among those that run. Dropping it lets the next one in.
-struct Turn {
-    admitted: OwnedSemaphorePermit,
-    running: OwnedSemaphorePermit,
 }
 
 impl Inner {
@@ -184,10 +216,10 @@ impl Inner {
     /// Fresh memory costs page faults, so it is handed on while others run or wait; the last one to leave gives all of
     /// it back to the system.
     fn give_memory_back(&self, memory: Memory, turn: Turn) {
-        let Turn { admitted, running } = turn;
+        let Turn { inner: _, admitted, running } = turn;
         drop(admitted);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.admitted.available_permits() == self.places {
+        if self.common.available_permits() + self.reserved.available_permits() == self.places {
             free.clear();
         } else {
             free.push(memory);
@@ -198,8 +230,22 @@ impl Inner {
 }
 
 #[cfg(test)]
+impl Hasher {
+    /// Places that nobody runs or waits in.
+    pub(crate) fn places_free(&self) -> usize {
+        self.inner.common.available_permits() + self.inner.reserved.available_permits()
+    }
+
+    /// Verifications that could begin at once.
+    pub(crate) fn turns_free(&self) -> usize {
+        self.inner.running.available_permits()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::world::poll_once;
 
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
 
@@ -237,36 +283,67 @@ mod tests {
                     let _ = began.send(());
                     held.recv().is_ok()
                 };
-                hasher.work(Patience::None, work).await
+                hasher.turn(Rank::Stranger).await?.run(work).await
             })
         };
         assert!(has_begun.await.is_ok());
-        let mut second = Box::pin(hasher.work(Patience::None, |_, _| 2));
-        assert!(futures_poll(second.as_mut()).await.is_none(), "the second waits");
-        assert!(matches!(hasher.work(Patience::None, |_, _| 3).await, Err(Error::Busy)), "the third is sent away");
-        let mut fourth = Box::pin(hasher.work(Patience::Wait, |_, _| 4));
-        assert!(futures_poll(fourth.as_mut()).await.is_none(), "an operator waits");
+        let mut second = Box::pin(hasher.turn(Rank::Stranger));
+        assert!(poll_once(second.as_mut()).await.is_none(), "the second waits");
+        assert!(matches!(hasher.turn(Rank::Stranger).await, Err(Error::Busy)), "the third is sent away");
+        let mut fourth = Box::pin(hasher.turn(Rank::Operator));
+        assert!(poll_once(fourth.as_mut()).await.is_none(), "an operator waits");
         drop(fourth);
         drop(second);
         // Whoever goes away while waiting makes room.
-        let mut third = Box::pin(hasher.work(Patience::None, |_, _| 3));
-        assert!(futures_poll(third.as_mut()).await.is_none());
+        let mut third = Box::pin(hasher.turn(Rank::Stranger));
+        assert!(poll_once(third.as_mut()).await.is_none());
         assert!(release.send(()).is_ok());
-        assert_eq!(third.await?, 3);
+        assert_eq!(third.await?.run(|_, _| 3).await?, 3);
         assert!(matches!(first.await, Ok(Ok(true))));
         Ok(())
     }
 
-    /// Polls once.
-    async fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
-        let mut future = Some(future);
-        std::future::poll_fn(move |context| {
-            std::task::Poll::Ready(match future.take().map(|future| future.poll(context)) {
-                Some(std::task::Poll::Ready(output)) => Some(output),
-                _ => None,
-            })
-        })
-        .await
+    #[tokio::test]
+    async fn those_whom_we_know_have_places_of_their_own_and_go_first() -> Result<()> {
+        let hasher = Hasher::new(CHEAP, limits(1, 5))?;
+        let held = hasher.turn(Rank::Stranger).await?;
+        let mut strangers = [(); 3].map(|()| Box::pin(hasher.turn(Rank::Stranger)));
+        for stranger in &mut strangers {
+            assert!(poll_once(stranger.as_mut()).await.is_none());
+        }
+        assert!(matches!(hasher.turn(Rank::Stranger).await, Err(Error::Busy)), "four of six places are the strangers'");
+        let mut known = [(); 2].map(|()| Box::pin(hasher.turn(Rank::Known)));
+        for known in &mut known {
+            assert!(poll_once(known.as_mut()).await.is_none(), "the other two are not");
+        }
+        assert!(matches!(hasher.turn(Rank::Known).await, Err(Error::Busy)));
+
+        drop(held);
+        let [mut first, mut second, mut third] = strangers;
+        // He stood at the head of the line already.
+        let mut turn = poll_once(first.as_mut()).await.ok_or(Error::Busy)??;
+        for known in &mut known {
+            drop(turn);
+            assert!(poll_once(second.as_mut()).await.is_none() && poll_once(third.as_mut()).await.is_none());
+            turn = poll_once(known.as_mut()).await.ok_or(Error::Busy)??;
+        }
+        drop(turn);
+        drop(second.await?);
+        drop(third.await?);
+        assert_eq!(hasher.places_free(), 6);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn those_whom_we_know_take_common_places_too() -> Result<()> {
+        let hasher = Hasher::new(CHEAP, limits(1, 2))?;
+        let _held = hasher.turn(Rank::Known).await?;
+        let mut known = [(); 2].map(|()| Box::pin(hasher.turn(Rank::Known)));
+        for known in &mut known {
+            assert!(poll_once(known.as_mut()).await.is_none());
+        }
+        assert_eq!(hasher.places_free(), 0);
+        Ok(())
     }
 
     #[tokio::test]

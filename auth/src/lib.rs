@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `login` | the door: throttle, look-up, verification, permission, one log line |
 //! | `throttle` | how much guessing is allowed, as arithmetic on a clock that the caller holds |
+//! | `waiting` | a bounded number of tries that wait, and of those of one network |
 //! | `hasher`, `hash`, `secret` | the bounded queue for hashing; the kinds of hashes; secrets in memory |
 //! | `users`, `groups`, `declare`, `rows` | changing and reading people; their SQL |
 //! | `declared`, `key`, `name` | texts that people write, parsed and checked |
@@ -32,6 +33,7 @@ mod tests;
 mod throttle;
 pub mod user;
 mod users;
+mod waiting;
 
 pub use db::{Database, Sync, Watch, Write};
 pub use declare::Synced;

@@ -4,10 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Semaphore;
-
 use crate::error::Error;
-use crate::hasher::Patience;
+use crate::hasher::{Rank, Turn};
 use crate::key::PublicKey;
 use crate::name::{is_name, to_seconds};
 use crate::rows::{self, Record};
@@ -15,6 +13,7 @@ use crate::secret::Secret;
 use crate::throttle::{Admission, Guess, Throttle};
 use crate::user::{Network, Protocol, Source, User};
 use crate::users::Users;
+use crate::waiting::WaitingRoom;
 
 /// What somebody shows to be let in.
 #[derive(Clone, Copy)]
@@ -59,7 +58,10 @@ pub enum Denied {
 }
 
 /// Tries that wait because their network's guesses are all under way. Who comes on top is sent away.
-const WAITING_MAX: usize = 512;
+/// Each is a connection already, and those are fewer by default: this is for who allows many more.
+const WAITING_MAX: usize = 4096;
+/// Those of them that are one network's, so that a few networks cannot take them all.
+const WAITING_PER_NETWORK_MAX: usize = WAITING_MAX / 8;
 /// How long such a try waits.
 const WAIT_MAX_SECONDS: u64 = 20;
 /// A user's last login is written down at most that often.
@@ -76,7 +78,7 @@ pub struct Login {
 struct Inner {
     users: Users,
     throttle: Throttle,
-    waiting: Semaphore,
+    waiting: WaitingRoom,
     clock: fn() -> SystemTime,
 }
 
@@ -84,17 +86,25 @@ impl Login {
     /// A door for these users. `clock` tells whether somebody's account has expired.
     #[must_use]
     pub fn new(users: Users, throttle: Throttle, clock: fn() -> SystemTime) -> Self {
-        Self { inner: Arc::new(Inner { users, throttle, waiting: Semaphore::new(WAITING_MAX), clock }) }
+        let waiting = WaitingRoom::new(WAITING_MAX, WAITING_PER_NETWORK_MAX);
+        Self { inner: Arc::new(Inner { users, throttle, waiting, clock }) }
     }
 
     /// Decides one try. Takes equally long for unknown users as for wrong passwords, if the user's hash is of today's kind
     /// and cost: a declared bcrypt hash, which nobody upgrades, takes its own time.
     ///
+    /// May be dropped at any time. While a password still waits for its turn, that takes it out of the queue and counts
+    /// as nothing; once its verification has begun, that goes on, and the true outcome is counted and logged.
+    ///
     /// # Errors
     /// [`Denied`].
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Result<User, Denied> {
         let outcome = match attempt.credential {
-            Credential::Password(password) => self.by_password(attempt, password).await,
+            Credential::Password(password) => match self.prepare(attempt, password).await {
+                // Not one `await` between the turn and this: nobody can go in between.
+                Ok(verification) => return verification.detach().await,
+                Err(denied) => Err(denied),
+            },
             Credential::PublicKey(line) => self.by_key(attempt, line).await,
         };
         log(attempt, &outcome);
@@ -107,29 +117,34 @@ impl Login {
         self.owner_of(attempt, line).await.is_ok()
     }
 
-    async fn by_password(&self, attempt: Attempt<'_>, password: &str) -> Result<User, Denied> {
-        let inner = &self.inner;
+    /// All that comes before a password is looked at. Dropped, or failed, it gives its guess back.
+    async fn prepare(&self, attempt: Attempt<'_>, password: &str) -> Result<Verification, Denied> {
         let password = Secret::from(password);
         let guess = self.admit(attempt).await?;
-        let looked_up = async {
-            let record = inner.users.record(lookup_name(attempt.user), None).await?;
-            let hash = record.as_ref().and_then(|record| record.password_hash.as_deref());
-            // Also without a user or a hash: the work must look the same from outside.
-            let fits = inner.users.hasher.verify(&password, hash).await?;
-            Ok::<_, Error>(record.filter(|_| fits))
-        };
-        let record = match looked_up.await {
-            Ok(record) => record,
-            Err(error) => {
-                guess.give_back();
-                return Err(unavailable(&error));
-            }
-        };
-        let verdict = record.ok_or(Denied::Credentials).and_then(|record| self.permitted(attempt, record));
-        match verdict {
+        let users = &self.inner.users;
+        let record = users.record(lookup_name(attempt.user), None).await.map_err(|error| unavailable(&error))?;
+        let rank = if guess.is_known() { Rank::Known } else { Rank::Stranger };
+        let turn = users.hasher.turn(rank).await.map_err(|error| unavailable(&error))?;
+        let Attempt { user, peer, protocol, .. } = attempt;
+        Ok(Verification { login: self.clone(), user: user.to_owned(), password, peer, protocol, guess, record, turn })
+    }
+
+    async fn decide(
+        &self,
+        attempt: Attempt<'_>,
+        password: &Secret,
+        guess: Guess,
+        record: Option<Record>,
+        turn: Turn,
+    ) -> Result<User, Denied> {
+        let hash = record.as_ref().and_then(|record| record.password_hash.as_deref());
+        // Also without a user or a hash: the work must look the same from outside.
+        let fits = turn.fits(password, hash).await.map_err(|error| unavailable(&error))?;
+        let record = record.filter(|_| fits).ok_or(Denied::Credentials);
+        match record.and_then(|record| self.permitted(attempt, record)) {
             Ok(record) => {
                 guess.right(Instant::now());
-                self.upgrade(&record, &password).await;
+                self.upgrade(&record, password).await;
                 self.note(attempt, &record);
                 Ok(record.user)
             }
@@ -161,9 +176,12 @@ impl Login {
     async fn admit(&self, attempt: Attempt<'_>) -> Result<Guess, Denied> {
         let network = Network::of_peer(attempt.peer);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(WAIT_MAX_SECONDS);
+        // Kept from one waiting to the next: who has waited is not sent away for those who came later.
+        let mut place = None;
         loop {
             match self.inner.throttle.begin(attempt.user, network, Instant::now()) {
                 Admission::Go { guess, delay } => {
+                    drop(place);
                     if !delay.is_zero() {
                         tokio::time::sleep(delay).await;
                     }
@@ -171,7 +189,9 @@ impl Login {
                 }
                 Admission::Refused { retry_after } => return Err(Denied::Throttled { retry_after }),
                 Admission::Wait(ended) => {
-                    let _place = self.inner.waiting.try_acquire().map_err(|_| Denied::Unavailable)?;
+                    if place.is_none() {
+                        place = Some(self.inner.waiting.enter(network).ok_or(Denied::Unavailable)?);
+                    }
                     tokio::time::timeout_at(deadline, ended).await.map_err(|_| Denied::Unavailable)?;
                 }
             }
@@ -210,7 +230,7 @@ impl Login {
             return;
         }
         let upgraded = async {
-            let new = users.hasher.make(password, Patience::None).await?;
+            let new = users.hasher.make(password, Rank::Known).await?;
             let mut write = users.db.write().await?;
             rows::replace_hash(&mut write, record.user.id, old, &new).await?;
             write.commit().await
@@ -238,6 +258,36 @@ impl Login {
                 tracing::warn!(%error, "a login could not be written down");
             }
         });
+    }
+}
+
+/// A password whose turn has come, with all that is needed to decide about it without its caller: a login deadline or a
+/// lost connection ends the caller, and must turn neither a right password into a wrong guess nor a wrong one into none.
+/// There are no more of them at a time than verifications run, but for writing down those that were right.
+struct Verification {
+    login: Login,
+    user: String,
+    password: Secret,
+    peer: IpAddr,
+    protocol: Protocol,
+    guess: Guess,
+    record: Option<Record>,
+    turn: Turn,
+}
+
+impl Verification {
+    /// From now on it counts, and goes on whether or not somebody waits for the answer.
+    async fn detach(mut self) -> Result<User, Denied> {
+        self.guess.looked_at(Instant::now());
+        tokio::spawn(self.run()).await.unwrap_or(Err(Denied::Unavailable))
+    }
+
+    async fn run(self) -> Result<User, Denied> {
+        let Self { login, user, password, peer, protocol, guess, record, turn } = self;
+        let attempt = Attempt { user: &user, credential: Credential::Password(password.expose()), peer, protocol };
+        let outcome = login.decide(attempt, &password, guess, record, turn).await;
+        log(attempt, &outcome);
+        outcome
     }
 }
 

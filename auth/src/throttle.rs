@@ -76,6 +76,9 @@ struct State {
     hasher: RandomState,
     networks: HashMap<Network, Tries>,
     names: HashMap<Name, Failures>,
+    /// Kept in memory only. After a restart it is empty and everybody is a stranger until their first login: who comes
+    /// during a storm just then shares the strangers' places and delays, and may hear "try again", but is not refused
+    /// for what others did. A login with a key, or one password that came through, makes them known again.
     known: HashMap<Name, Known>,
     /// How many entries of `known` hold the network.
     known_counts: HashMap<Network, u32>,
@@ -106,7 +109,7 @@ struct Known {
 
 /// The answer to somebody who wants to try a password.
 pub enum Admission {
-    /// Go on, after the delay. The guess counts until it is given back.
+    /// Go on, after the delay. The guess takes its place until it is dropped.
     Go {
         /// To be told how it went.
         guess: Guess,
@@ -122,12 +125,16 @@ pub enum Admission {
     },
 }
 
-/// A guess under way. Dropped without a word, it counts as wrong: else hanging up would make guesses free.
+/// A guess under way: it takes a guess's place until it is dropped. What it counts as then depends on how far it came.
+/// Before [`looked_at`](Self::looked_at) it told nobody anything, and is given back: a slow server or a lost line must
+/// not use up the guesses of people who know their password. From then on it counts as wrong unless it is said to be
+/// right: else hanging up would make guesses free.
 #[must_use]
 pub struct Guess {
     throttle: Throttle,
     name: Name,
     network: Network,
+    is_known: bool,
     outcome: Outcome,
 }
 
@@ -139,6 +146,17 @@ enum Outcome {
 }
 
 impl Guess {
+    /// The password is about to be verified.
+    pub fn looked_at(&mut self, now: Instant) {
+        self.outcome = Outcome::Wrong(now);
+    }
+
+    /// Had the name been let in from that network before? After a restart nobody had.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     /// The password fitted and its owner was let in.
     pub fn right(mut self, now: Instant) {
         self.outcome = Outcome::Right(now);
@@ -188,8 +206,8 @@ impl Throttle {
         let name = state.hasher.hash_one(name);
         match state.admit(name, network, now) {
             Ok(delay) => {
-                let outcome = Outcome::Wrong(now);
-                let guess = Guess { throttle: self.clone(), name, network, outcome };
+                let is_known = state.is_known(name, network);
+                let guess = Guess { throttle: self.clone(), name, network, is_known, outcome: Outcome::Unknown };
                 Admission::Go { guess, delay }
             }
             Err(admission) => admission,
@@ -209,9 +227,13 @@ impl Throttle {
 }
 
 impl State {
+    fn is_known(&self, name: Name, network: Network) -> bool {
+        self.known.get(&name).is_some_and(|known| known.networks.contains(&network))
+    }
+
     fn admit(&mut self, name: Name, network: Network, now: Instant) -> Result<Duration, Admission> {
         let limits = self.limits;
-        let is_known = self.known.get(&name).is_some_and(|known| known.networks.contains(&network));
+        let is_known = self.is_known(name, network);
         let kept =
             if !is_known && self.known_counts.contains_key(&network) { limits.guesses_kept_for_known } else { 0 };
         let network_max = limits.guesses_per_network.saturating_sub(kept);

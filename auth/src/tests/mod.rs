@@ -3,5 +3,6 @@
 mod database;
 mod declare;
 mod login;
+mod storm;
 mod users;
-mod world;
+pub(crate) mod world;

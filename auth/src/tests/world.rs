@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use landfall_auth::{
@@ -58,4 +60,13 @@ pub(crate) fn password<'a>(user: &'a str, password: &'a str) -> Attempt<'a> {
 
 pub(crate) fn key<'a>(user: &'a str, key: &'a str) -> Attempt<'a> {
     Attempt { user, credential: Credential::PublicKey(key), peer: HOME, protocol: Protocol::Sftp }
+}
+
+/// Polls once: what it says, if it has anything to say yet.
+pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }

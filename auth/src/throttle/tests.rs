@@ -128,7 +128,10 @@ fn guesses_under_way_count() {
     let mut under_way = Vec::new();
     for number in 0..10 {
         match throttle.begin(&format!("user{number}"), net(1), now) {
-            Admission::Go { guess, .. } => under_way.push(guess),
+            Admission::Go { mut guess, .. } => {
+                guess.looked_at(now);
+                under_way.push(guess);
+            }
             _ => panic!("guess {number}"),
         }
     }
@@ -147,6 +150,29 @@ fn guesses_under_way_count() {
     assert_eq!(wrong(&throttle, "user9", net(1), now), 'g');
     assert_eq!(wrong(&throttle, "user9", net(1), now), 'g');
     assert_eq!(wrong(&throttle, "user9", net(1), now), 'r');
+}
+
+#[test]
+fn what_was_dropped_before_anybody_looked_is_given_back() {
+    let (throttle, now) = throttle();
+    for round in 0..3 {
+        let under_way: Vec<_> = (0..10).map(|number| throttle.begin(&format!("user{number}"), net(1), now)).collect();
+        assert!(under_way.iter().all(|admission| matches!(admission, Admission::Go { .. })), "round {round}");
+        assert_eq!(right(&throttle, "x", net(1), now), 'w', "until then they count");
+    }
+    assert_eq!(right(&throttle, "x", net(1), now), 'g');
+}
+
+#[test]
+fn a_guess_says_whether_the_pair_is_known() {
+    let (throttle, now) = throttle();
+    let is_known = |name: &str, network: u32| match throttle.begin(name, net(network), now) {
+        Admission::Go { guess, .. } => Some(guess.is_known()),
+        _ => None,
+    };
+    assert_eq!(is_known("a", 1), Some(false));
+    assert_eq!(right(&throttle, "a", net(1), now), 'g');
+    assert_eq!((is_known("a", 1), is_known("a", 2), is_known("b", 1)), (Some(true), Some(false), Some(false)));
 }
 
 #[test]
