@@ -27,6 +27,8 @@ use crate::delivery::Receipt;
 const SETTLE_WAIT: Duration = Duration::from_millis(100);
 /// And how many reads that may take.
 const MAX_SETTLE_READS: u32 = 16;
+/// How long a data connection that stands already may take to be noticed, after the transfer was stopped.
+const LATE_CONNECTION_WAIT: Duration = Duration::from_millis(10);
 /// Names tried for STOU.
 const MAX_UNIQUE_NAMES: u32 = 8;
 
@@ -365,10 +367,16 @@ async fn run(
     done: oneshot::Sender<Outcome>,
     place: Place,
 ) {
+    tokio::pin!(connecting);
     let connected = tokio::select! {
-        connected = connecting => connected.and_then(tokio::net::TcpStream::into_std),
-        () = course.cancelled() => Err(std::io::ErrorKind::Interrupted.into()),
+        biased;
+        connected = &mut connecting => connected,
+        // A client that gave up may have connected and sent all it wanted to before that, and is heard later here.
+        () = course.cancelled() => timeout(LATE_CONNECTION_WAIT, connecting)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into())),
     };
+    let connected = connected.and_then(tokio::net::TcpStream::into_std);
     let connected = connected.and_then(|socket| {
         course.attach(socket.try_clone()?);
         Ok(socket)

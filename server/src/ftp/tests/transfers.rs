@@ -124,6 +124,34 @@ fn a_lost_control_connection_is_no_end() {
     assert!(rig.client().expect("SIZE a.bin", 213).starts_with("213 4"));
 }
 
+/// A client that gives up without ABOR: the data connection first, the control connection right behind it. What came is
+/// landed where the server was faster, and suspended where it was not; never lost.
+#[test]
+fn what_came_before_both_ends_is_kept() {
+    let rig = Rig::new();
+    let bytes = payload(50_000);
+    for round in 0..60 {
+        let name = format!("{round}.bin");
+        let mut client = rig.client();
+        let address = client.passive();
+        let mut data = connect(address);
+        client.send(format!("STOR {name}\r\n").as_bytes());
+        // Those that wait for the 150, and those that do not.
+        if round % 3 > 0 {
+            client.heard(150);
+        }
+        data.write_all(&bytes).unwrap();
+        drop(data);
+        if round % 3 == 2 {
+            socket2::SockRef::from(client.wire.get_ref().socket()).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        until("the end of the session", || rig.delivery.registry().count() == 0);
+        let size = rig.client().expect(&format!("SIZE {name}"), 213);
+        assert!(size.starts_with("213 50000\r"), "round {round}: {size}");
+    }
+}
+
 #[test]
 fn an_abor_that_came_before_the_end_counts() {
     let rig = Rig::new();
