@@ -357,7 +357,7 @@ async fn begin_upload(
 ) -> Result<Upload, Refusal> {
     let refusal = match (begin, files.upload(path, begin, expected_bytes).await) {
         (Begin::Resume { .. }, Err(refusal)) if refusal.reason == Reason::BadOffset => refusal,
-        (_, begun) => return begun,
+        (_, outcome) => return outcome,
     };
     let (Begin::Resume { offset }, Ok(stat)) = (begin, files.stat(path).await) else { return Err(refusal) };
     if stat.kind != Kind::File || facts::is_suspended(&stat) {

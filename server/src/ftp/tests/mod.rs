@@ -79,6 +79,8 @@ impl Rig {
     fn granting(grant: Grant, change: impl FnOnce(&mut config::Ftp, &mut config::Limits)) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a test is the edge of its own world")]
         let clock = SystemTime::now;
+        #[expect(clippy::disallowed_methods, reason = "a thread logs there for as long as it lives")]
+        let keep = std::mem::forget::<tracing::dispatcher::DefaultGuard>;
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -86,8 +88,7 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
-            // For as long as the thread lives.
-            .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&dispatch)))
+            .on_thread_start(move || keep(tracing::dispatcher::set_default(&dispatch)))
             .build()
             .unwrap();
         let place = tempfile::tempdir().unwrap();
