@@ -15,11 +15,6 @@ pub(super) enum Outcome {
 
 /// What a landing is told as: the name it has, its size, its digest.
 pub(super) fn landed(receipt: &Receipt, code: u16) -> Reply {
-    told(receipt, true, code)
-}
-
-/// Under a client's own temporary name it is safe and seen, but nobody is told of it before it has its final name.
-fn told(receipt: &Receipt, delivered: bool, code: u16) -> Reply {
     let Receipt { path, size, sha256, .. } = receipt;
     Reply::new(code, told(&format!("{path}: {size} bytes, sha256 {sha256}"), true))
 }
