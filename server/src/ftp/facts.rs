@@ -53,7 +53,7 @@ impl Chosen {
                 },
                 "size" if stat.kind == Kind::File => stat.size.to_string(),
                 "modify" => time::format(stat.modified),
-                "perm" => perm(stat.kind, may),
+                "perm" => perm(stat, may),
                 "unique" if stat.inode != 0 => format!("{:x}", stat.inode),
                 "UNIX.mode" => format!("{:04o}", stat.mode & 0o7777),
                 _ => continue,
@@ -67,14 +67,20 @@ impl Chosen {
     }
 }
 
-/// What the user may do with a thing of that kind (RFC 3659 section 7.5.5).
-fn perm(kind: Kind, may: Permissions) -> String {
-    let letters: &[(bool, char)] = match kind {
+/// Is this the owner's view of an upload that has not landed yet? It has no inode of its own.
+#[must_use]
+pub fn is_suspended(stat: &Stat) -> bool {
+    stat.kind == Kind::File && stat.inode == 0
+}
+
+/// What the user may do with it (RFC 3659 section 7.5.5).
+fn perm(stat: &Stat, may: Permissions) -> String {
+    let letters: &[(bool, char)] = match stat.kind {
         Kind::File => &[
             (may.write && may.overwrite, 'a'),
             (may.delete, 'd'),
             (may.rename, 'f'),
-            (may.read, 'r'),
+            (may.read && !is_suspended(stat), 'r'),
             (may.write && may.overwrite, 'w'),
         ],
         Kind::Directory => &[
@@ -109,6 +115,8 @@ mod tests {
             Chosen::default().line(&file(), may),
             "type=file;size=1234;modify=20240229123456;perm=adfrw;unique=ff;"
         );
+        let suspended = Stat { inode: 0, ..file() };
+        assert_eq!(Chosen::parse("perm").line(&suspended, may), "perm=adfw;");
         let directory = Stat { kind: Kind::Directory, ..file() };
         assert_eq!(
             Chosen::parse("Type;PERM;unix.mode;frobs").line(&directory, may),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use landfall_auth::Permissions;
 use landfall_storage::{Kind, VirtualPath};
 
-use super::reply::{Reply, quoted};
+use super::reply::{Reply, file_refused, quoted};
 use super::session::Session;
 use super::time;
 
@@ -26,7 +26,7 @@ impl Session {
     }
 
     pub(super) async fn mkd(&mut self, name: &[u8]) -> Answer {
-        let path = self.path(name)?;
+        let path = self.new_path(name)?;
         self.files()?.make_dir(&path).await?;
         Ok(Reply::new(257, format!("{} is made", quoted(path.as_str()))))
     }
@@ -56,11 +56,13 @@ impl Session {
 
     pub(super) async fn rnto(&mut self, name: &[u8]) -> Answer {
         let from = self.state.rename_from.take().ok_or_else(|| Reply::new(503, "RNFR comes before RNTO"))?;
-        let to = self.path(name)?;
-        Ok(match self.files()?.rename(&from, &to, true).await? {
-            Some(receipt) => super::transfer::landed(&receipt, 250),
-            None => Reply::new(250, "Renamed"),
-        })
+        let to = self.new_path(name)?;
+        let name = to.file_name().unwrap_or("/");
+        match self.files()?.rename(&from, &to, true).await {
+            Ok(Some(receipt)) => Ok(super::outcome::landed(&receipt, 250)),
+            Ok(None) => Ok(Reply::new(250, "Renamed")),
+            Err(refusal) => Err(file_refused(name, &refusal)),
+        }
     }
 
     /// RFC 3659 section 4. In TYPE A the size on the wire is another than the stored one, and telling the stored one

@@ -19,11 +19,15 @@ impl Session {
     }
 
     /// `tls = "required"`: not even a name in clear.
-    fn may_log_in(&self) -> Result<(), Reply> {
+    fn may_log_in(&mut self) -> Result<(), Reply> {
         if self.files.is_some() {
             return Err(Reply::new(503, "You are logged in; REIN logs out"));
         }
         if self.engine.config.tls == TlsPolicy::Required && !self.control.is_tls() {
+            // Once: a client that tries all its passwords must not fill the log.
+            if !std::mem::replace(&mut self.refused_in_clear, true) {
+                tracing::warn!(peer = %self.peer, protocol = "ftp", reason = "no TLS, and it is required", "login refused");
+            }
             return Err(Reply::new(530, "TLS is required here; use AUTH TLS first"));
         }
         Ok(())
@@ -69,6 +73,7 @@ impl Session {
                 }
                 files.doing("idle");
                 self.files = Some(files);
+                self.since = Instant::now();
                 Ok(Ok(Reply::new(230, "Logged in")))
             }
             Err(refusal) if refusal.reason == Reason::Busy => Err(End::Denied(refusal.sentence.into_owned())),
@@ -89,7 +94,7 @@ impl Session {
 
     /// RFC 959 section 4.1.1: everything is as after the connect; TLS stays.
     pub(super) fn rein(&mut self) -> Reply {
-        self.files = None;
+        self.log_out("rein");
         self.claimed = None;
         self.state = State { protection: self.state.protection, ..State::default() };
         self.login_by = Instant::now() + Duration::from_secs(self.engine.limits.login_seconds);
@@ -97,17 +102,29 @@ impl Session {
     }
 
     /// The session's own line in the log at its end. Landings and refusals have theirs from `delivery`.
-    pub(super) fn log_out(&mut self, began: Instant) {
+    pub(super) fn log_out(&mut self, reason: &'static str) {
         let Some(files) = self.files.take() else { return };
         let activity = files.activity();
         tracing::info!(
             user = files.user().name,
             peer = %self.peer,
+            protocol = protocol_name(&files),
+            session = files.id(),
+            reason,
             received_bytes = activity.received_bytes(),
             sent_bytes = activity.sent_bytes(),
-            seconds = began.elapsed().as_secs(),
+            seconds = self.since.elapsed().as_secs(),
             "logged out"
         );
         files.doing("");
+    }
+}
+
+/// As the logs of all rooms write it.
+pub(super) fn protocol_name(files: &crate::delivery::Session) -> &'static str {
+    match files.protocol() {
+        Protocol::Ftp => "ftp",
+        Protocol::Ftps => "ftps",
+        Protocol::Sftp => "sftp",
     }
 }

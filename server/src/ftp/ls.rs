@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use landfall_storage::{Kind, Stat};
 
+use super::facts::is_suspended;
 use super::time;
 
 /// What a listing is asked for.
@@ -40,8 +41,10 @@ pub fn long(out: &mut Vec<u8>, name: &str, stat: &Stat, owner: &str, now: System
         Kind::Other => ('l', 1),
     };
     out.push(letter as u8);
+    // What has not landed cannot be read, by nobody.
+    let mode = if is_suspended(stat) { stat.mode & !0o444 } else { stat.mode };
     for shift in (0..9).rev() {
-        out.push(if stat.mode >> shift & 1 == 1 { b"xwr"[shift % 3] } else { b'-' });
+        out.push(if mode >> shift & 1 == 1 { b"xwr"[shift % 3] } else { b'-' });
     }
     let date = time::listed(stat.modified, now);
     out.extend_from_slice(format!(" {links:>3} {owner:<8} {owner:<8} {:>12} {date} {name}\r\n", stat.size).as_bytes());
@@ -111,10 +114,12 @@ mod tests {
         let stat = Stat { kind: Kind::File, size: 1234, modified, mode: 0o640, inode: 1 };
         let mut out = Vec::new();
         long(&mut out, "a b.jpg", &stat, "acme", now);
+        long(&mut out, "half.jpg", &Stat { mode: 0o600, inode: 0, ..stat.clone() }, "acme", now);
         long(&mut out, "in", &Stat { kind: Kind::Directory, size: 0, mode: 0o755, ..stat }, "acme", now);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "-rw-r-----   1 acme     acme             1234 Feb 29 12:34 a b.jpg\r\n\
+             --w-------   1 acme     acme             1234 Feb 29 12:34 half.jpg\r\n\
              drwxr-xr-x   2 acme     acme                0 Feb 29 12:34 in\r\n"
         );
     }

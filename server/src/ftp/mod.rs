@@ -9,6 +9,7 @@
 //! | `login.rs`, `secure.rs`, `settings.rs`, `files.rs`, `ports.rs` | the verbs, by subject |
 //! | `transfer.rs`, `course.rs` | a transfer seen from the control connection: progress, ABOR, the decision to land |
 //! | `upload.rs`, `download.rs`, `listing.rs` | a transfer seen from its own thread |
+//! | `outcome.rs` | how transfers end, and the replies to that |
 //! | `data.rs`, `passive.rs`, `resumption.rs` | data connections: bytes and TLS, where they come from, whose session they resume |
 //! | `ascii.rs`, `facts.rs`, `ls.rs`, `time.rs`, `buffers.rs` | pure helpers |
 
@@ -25,6 +26,7 @@ pub mod lines;
 mod listing;
 mod login;
 pub mod ls;
+mod outcome;
 pub mod passive;
 mod ports;
 pub mod reply;

@@ -77,6 +77,19 @@ pub fn quoted(path: &str) -> String {
     format!("\"{}\"", path.replace('"', "\"\""))
 }
 
+/// What a file of that name is refused with. Where the file itself is the reason, its name leads: a supplier reads these
+/// lines in a report of many files.
+#[must_use]
+pub fn file_refused(name: &str, refusal: &Refusal) -> Reply {
+    let Refusal { reason, sentence } = refusal;
+    match reason {
+        Reason::Rule | Reason::Quota | Reason::Permission | Reason::AlreadyExists => {
+            Reply::new(code_of(*reason), format!("{name} refused: {sentence}"))
+        }
+        _ => refusal.clone().into(),
+    }
+}
+
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
         Self::new(code_of(refusal.reason), refusal.sentence)
@@ -127,6 +140,16 @@ mod tests {
     fn a_name_cannot_forge_a_line() {
         let reply = Reply::new(550, "a\r\n230 Logged in\u{1b}[2J: no such file".to_owned());
         assert_eq!(encoded(&reply), "550 a??230 Logged in?[2J: no such file\r\n");
+    }
+
+    #[test]
+    fn a_refused_file_is_named() {
+        let refused = |reason| encoded(&file_refused("a\r\n.jpg", &Refusal::new(reason, "too large")));
+        assert_eq!(refused(Reason::Rule), "553 a??.jpg refused: too large\r\n");
+        assert_eq!(refused(Reason::Quota), "552 a??.jpg refused: too large\r\n");
+        assert_eq!(refused(Reason::Permission), "550 a??.jpg refused: too large\r\n");
+        assert_eq!(refused(Reason::AlreadyExists), "550 a??.jpg refused: too large\r\n");
+        assert_eq!(refused(Reason::NoSpace), "452 too large\r\n");
     }
 
     #[test]

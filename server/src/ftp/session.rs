@@ -10,11 +10,15 @@ use super::Engine;
 use super::command::{Command, ParseError, Verb, When};
 use super::control::Control;
 use super::facts::Chosen;
+use super::login::protocol_name;
 use super::passive::Way;
 use super::reply::Reply;
 use crate::delivery;
 use crate::listen::{Connection, Permit};
 use crate::tls::Configs;
+
+/// Bytes of a refused name that the log shows.
+const MAX_LOGGED_NAME_BYTES: usize = 256;
 
 /// Why a session ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,21 @@ pub(super) enum End {
 }
 
 impl End {
+    /// For the log.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::Lost => "lost",
+            Self::LineTooLong => "line too long",
+            Self::Http => "not an FTP client",
+            Self::LoginDeadline => "no login in time",
+            Self::Idle => "idle",
+            Self::Draining => "draining",
+            Self::Ended => "kicked",
+            Self::Denied(_) => "denied",
+        }
+    }
+
     /// What the peer hears last.
     fn last_words(&self) -> Option<Reply> {
         match self {
@@ -105,6 +124,10 @@ pub(super) struct Session {
     /// USER, until PASS decides.
     pub(super) claimed: Option<String>,
     pub(super) wrong_logins: u32,
+    /// The log has the line that says so already.
+    pub(super) refused_in_clear: bool,
+    /// When the login was, or else the connect.
+    pub(super) since: Instant,
     /// `Some` from the login on.
     pub(super) files: Option<delivery::Session>,
     /// What this control connection's handshake used, and its data connections must.
@@ -126,6 +149,8 @@ impl Session {
             login_by,
             claimed: None,
             wrong_logins: 0,
+            refused_in_clear: false,
+            since: Instant::now(),
             files: None,
             tls: None,
             state: State::default(),
@@ -133,12 +158,11 @@ impl Session {
     }
 
     pub(super) async fn run(mut self, implicit: bool) {
-        let began = Instant::now();
         let Err(end) = self.converse(implicit).await;
         if let Some(reply) = end.last_words() {
             self.control.send(&reply).await.ok();
         }
-        self.log_out(began);
+        self.log_out(end.reason());
         // The place in the limits is held until the socket is closed.
         let Self { control, permit, .. } = self;
         if end != End::Lost {
@@ -213,6 +237,36 @@ impl Session {
     /// A name from a client, seen from the current directory.
     pub(super) fn path(&self, name: &[u8]) -> Result<VirtualPath, Reply> {
         Ok(self.state.directory.resolve_bytes(name)?)
+    }
+
+    /// The same for something that is to bear that name. A refusal is told to the operator as well, who is asked why a
+    /// file never came.
+    pub(super) fn new_path(&self, name: &[u8]) -> Result<VirtualPath, Reply> {
+        self.path(name).inspect_err(|reply| self.log_refused_name(name, reply))
+    }
+
+    /// The same for a file: `a/`, `a/.` and `a/..` are names of directories.
+    pub(super) fn new_file_path(&self, name: &[u8]) -> Result<VirtualPath, Reply> {
+        let path = self.new_path(name)?;
+        if matches!(name.rsplit(|byte| *byte == b'/').next(), None | Some(b"" | b"." | b"..")) {
+            let reply = Reply::new(553, "that is the name of a directory; send the file's own name");
+            self.log_refused_name(name, &reply);
+            return Err(reply);
+        }
+        Ok(path)
+    }
+
+    fn log_refused_name(&self, name: &[u8], reply: &Reply) {
+        let Some(files) = &self.files else { return };
+        let (shown, cut) = name.split_at(name.len().min(MAX_LOGGED_NAME_BYTES));
+        tracing::warn!(
+            user = files.user().name,
+            peer = %self.peer,
+            protocol = protocol_name(files),
+            name = %format_args!("{}{}", shown.escape_ascii(), if cut.is_empty() { "" } else { "…" }),
+            reason = reply.text(),
+            "refused"
+        );
     }
 
     async fn obey(&mut self, command: Command) -> Result<(), End> {

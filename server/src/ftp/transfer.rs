@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use landfall_storage::Begin;
+use landfall_storage::{Begin, Kind, VirtualPath};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -14,19 +14,23 @@ use super::Engine;
 use super::command::{Command, Verb};
 use super::control::Pending;
 use super::course::{Course, StopOnDrop};
-use super::data::{Break, Terms};
+use super::data::Terms;
 use super::download::{self, Outgoing};
+use super::facts;
 use super::listing::Names;
+use super::outcome::{Outcome, reply_of};
 use super::passive::{self, Way};
-use super::reply::Reply;
+use super::reply::{Reply, file_refused};
 use super::session::{End, Session};
-use super::upload::{self, Incoming, Question, Suspension};
-use crate::delivery::Receipt;
+use super::upload::{Incoming, Question, Suspension};
+use crate::delivery::{self, Reason, Refusal, Upload};
 
 /// How long one command that has arrived may take to be read, before a landing is decided without it.
 const SETTLE_WAIT: Duration = Duration::from_millis(100);
 /// And how many reads that may take.
 const MAX_SETTLE_READS: u32 = 16;
+/// How long a data connection that stands already may take to be noticed, after the transfer was stopped.
+const LATE_CONNECTION_WAIT: Duration = Duration::from_millis(10);
 /// Names tried for STOU.
 const MAX_UNIQUE_NAMES: u32 = 8;
 
@@ -35,13 +39,6 @@ pub(super) enum Job {
     Receive(Incoming),
     Send(Outgoing),
     List(Names),
-}
-
-/// How it went.
-#[derive(Debug)]
-enum Outcome {
-    Received(upload::Outcome),
-    Sent(download::Outcome),
 }
 
 /// A place among the transfers of all sessions.
@@ -90,7 +87,10 @@ impl Session {
             let path = self.path(name)?;
             let files = self.files()?;
             self.offset_fits(offset)?;
-            let file = files.download(&path).await?;
+            let file = match files.download(&path).await {
+                Ok(file) => file,
+                Err(refusal) => return Err(not_to_be_read(&files, &path, refusal).await),
+            };
             if offset > file.size() {
                 return Err(Reply::new(
                     554,
@@ -137,6 +137,7 @@ impl Session {
     async fn unique(&self, name: &[u8]) -> Result<String, Reply> {
         let files = self.files()?;
         let wanted = if name.is_empty() { b"upload".as_slice() } else { name };
+        self.new_file_path(wanted)?;
         let wanted = std::str::from_utf8(wanted).map_err(|_| Reply::from(landfall_storage::PathError::NotUtf8))?;
         let (stem, extension) = match wanted.rfind('.') {
             Some(dot) if dot > 0 => wanted.split_at(dot),
@@ -146,7 +147,7 @@ impl Session {
             let mut random = [0; 8];
             aws_lc_rs::rand::fill(&mut random).map_err(|_| Reply::new(451, "no unique name was found"))?;
             let candidate = format!("{stem}-{:016x}{extension}", u64::from_ne_bytes(random));
-            if files.stat(&self.path(candidate.as_bytes())?).await.is_err() {
+            if files.stat(&self.new_path(candidate.as_bytes())?).await.is_err() {
                 return Ok(candidate);
             }
         }
@@ -162,7 +163,7 @@ impl Session {
     ) -> Result<(), End> {
         let announced_bytes = self.state.announced_bytes.take();
         let started = async {
-            let path = self.path(name)?;
+            let path = self.new_file_path(name)?;
             if let Begin::Resume { offset } = begin {
                 self.offset_fits(offset)?;
             }
@@ -171,10 +172,13 @@ impl Session {
             let ascii = self.state.ascii;
             // Only here the size announced is sure to be the whole file's.
             let expected = announced_bytes.filter(|_| begin == Begin::Fresh && !ascii);
-            let upload = self.files()?.upload(&path, begin, expected).await?;
+            let name = path.file_name().unwrap_or_default();
+            let upload = begin_upload(&self.files()?, &path, begin, expected)
+                .await
+                .map_err(|refusal| file_refused(name, &refusal))?;
             let (question, asked) = oneshot::channel();
             prepared.question = Some(asked);
-            let opening = opening(path.file_name().unwrap_or_default());
+            let opening = opening(name);
             let job = Job::Receive(Incoming { upload, ascii, announced_bytes, question });
             Ok((prepared, format!("{verb} {path}"), opening, job))
         };
@@ -252,7 +256,7 @@ impl Session {
         mut outcome: oneshot::Receiver<Outcome>,
         mut question: Option<oneshot::Receiver<Question>>,
         heard: &mut Overheard,
-        files: &crate::delivery::Session,
+        files: &delivery::Session,
     ) -> Result<Option<Outcome>, End> {
         let lifecycle = self.engine.lifecycle.clone();
         // Commands may have come right behind the one that began this.
@@ -332,6 +336,47 @@ impl Session {
     }
 }
 
+/// Why there is nothing to download: what the owner sees of a suspended upload cannot be read before it has landed.
+async fn not_to_be_read(files: &delivery::Session, path: &VirtualPath, refusal: Refusal) -> Reply {
+    if refusal.reason == Reason::NotFound
+        && let Ok(stat) = files.stat(path).await
+        && stat.kind == Kind::File
+    {
+        return Reply::new(550, format!("not landed yet: only {} bytes have come; resume it first", stat.size));
+    }
+    refusal.into()
+}
+
+/// Begins an upload. A restart where nothing is suspended means the landed file (RFC 959 section 4.1.3): what comes
+/// takes the place of its bytes from there on, in a copy that lands in its stead.
+async fn begin_upload(
+    files: &delivery::Session,
+    path: &VirtualPath,
+    begin: Begin,
+    expected_bytes: Option<u64>,
+) -> Result<Upload, Refusal> {
+    let refusal = match (begin, files.upload(path, begin, expected_bytes).await) {
+        (Begin::Resume { .. }, Err(refusal)) if refusal.reason == Reason::BadOffset => refusal,
+        (_, outcome) => return outcome,
+    };
+    let (Begin::Resume { offset }, Ok(stat)) = (begin, files.stat(path).await) else { return Err(refusal) };
+    if stat.kind != Kind::File || facts::is_suspended(&stat) {
+        return Err(refusal);
+    }
+    if offset > stat.size {
+        return Err(Refusal::new(
+            Reason::BadOffset,
+            format!("offset {offset} is beyond the {} bytes of the file", stat.size),
+        ));
+    }
+    let mut upload = files.upload(path, Begin::Append, expected_bytes).await?;
+    let cut = tokio::task::spawn_blocking(move || upload.truncate(offset).map(|()| upload));
+    cut.await.map_err(|error| {
+        tracing::error!(%error, "an upload could not be begun");
+        Refusal::new(Reason::Internal, "the server failed; nothing was changed; try again later")
+    })?
+}
+
 fn stop(course: &Course, heard: &mut Overheard, end: End) {
     course.cancel();
     heard.end = Some(end);
@@ -365,10 +410,16 @@ async fn run(
     done: oneshot::Sender<Outcome>,
     place: Place,
 ) {
+    tokio::pin!(connecting);
     let connected = tokio::select! {
-        connected = connecting => connected.and_then(tokio::net::TcpStream::into_std),
-        () = course.cancelled() => Err(std::io::ErrorKind::Interrupted.into()),
+        biased;
+        connected = &mut connecting => connected,
+        // A client that gave up may have connected and sent all it wanted to before that, and is heard later here.
+        () = course.cancelled() => timeout(LATE_CONNECTION_WAIT, connecting)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into())),
     };
+    let connected = connected.and_then(tokio::net::TcpStream::into_std);
     let connected = connected.and_then(|socket| {
         course.attach(socket.try_clone()?);
         Ok(socket)
@@ -425,57 +476,4 @@ impl Job {
 /// The control side may be gone; the work is done all the same.
 fn tell(done: oneshot::Sender<Outcome>, outcome: Outcome) {
     done.send(outcome).ok();
-}
-
-/// What a landing is told as: the name it has, its size, its digest.
-pub(super) fn landed(receipt: &Receipt, code: u16) -> Reply {
-    let Receipt { path, size, sha256, .. } = receipt;
-    Reply::new(code, format!("Landed as {path}: {size} bytes, sha256 {sha256}"))
-}
-
-const NOT_CONNECTED: &str = "No data connection came in time; a firewall may block the passive ports";
-
-fn reply_of(outcome: Outcome) -> Reply {
-    match outcome {
-        Outcome::Received(upload::Outcome::Landed(receipt)) => landed(&receipt, 226),
-        Outcome::Received(upload::Outcome::Refused(refusal)) | Outcome::Sent(download::Outcome::Refused(refusal)) => {
-            refusal.into()
-        }
-        Outcome::Received(upload::Outcome::Suspended { held, why }) => suspended(held, why),
-        Outcome::Sent(download::Outcome::Sent) => Reply::new(226, "All sent"),
-        Outcome::Sent(download::Outcome::Broken(why)) => Reply::new(code_of(&why), capitalised(&why.to_string())),
-        Outcome::Sent(download::Outcome::Stopped) => Reply::new(426, "The transfer was stopped"),
-        Outcome::Sent(download::Outcome::NotConnected) => Reply::new(425, NOT_CONNECTED),
-    }
-}
-
-fn suspended(held: u64, why: Suspension) -> Reply {
-    let (code, sentence) = match why {
-        Suspension::Broken(why) => (code_of(&why), capitalised(&why.to_string())),
-        Suspension::Stopped => (426, "The transfer was stopped".to_owned()),
-        Suspension::Size { announced, received } => {
-            (451, format!("{announced} bytes were announced and {received} came"))
-        }
-        Suspension::NotConnected => (425, NOT_CONNECTED.to_owned()),
-    };
-    match held {
-        0 => Reply::new(code, sentence),
-        held => {
-            Reply::new(code, format!("{sentence}; upload suspended at {held} bytes, resume with REST {held} and STOR"))
-        }
-    }
-}
-
-/// 425: no connection was had; 522 is what clients know for the session that must be resumed; 426: it broke.
-fn code_of(why: &Break) -> u16 {
-    match why {
-        Break::NotResumed => 522,
-        Break::Handshake(_) | Break::HandshakeTimeout | Break::HandshakeClosed => 425,
-        Break::Idle(_) | Break::NoCloseNotify | Break::Tls(_) | Break::Io(_) => 426,
-    }
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

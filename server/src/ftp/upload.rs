@@ -43,8 +43,8 @@ pub(super) struct Incoming {
 pub(super) enum Outcome {
     /// It landed.
     Landed(Receipt),
-    /// A rule, the storage or the database said no.
-    Refused(Refusal),
+    /// A rule, the storage or the database said no to the file of that name.
+    Refused { name: String, refusal: Refusal },
     /// It ended before its end; so many bytes are held.
     Suspended { held: u64, why: Suspension },
 }
@@ -66,13 +66,14 @@ impl Incoming {
     /// Runs it to its end. Blocks.
     pub(super) fn run(mut self, socket: TcpStream, terms: &Terms, course: &Course, engine: &Arc<Engine>) -> Outcome {
         let began = Instant::now();
+        let name = self.upload.path().file_name().unwrap_or_default().to_owned();
         let received = Data::open(socket, terms).map_err(Stop::Broken).and_then(|mut data| {
             let received = self.receive(&mut data, course, engine)?;
             Ok((data, received))
         });
         let (data, received) = match received {
             Ok(received) => received,
-            Err(Stop::Refused(refusal)) => return Outcome::Refused(refusal),
+            Err(Stop::Refused(refusal)) => return Outcome::Refused { name, refusal },
             Err(Stop::Broken(_)) if course.is_cancelled() => return self.suspend(Suspension::Stopped),
             Err(Stop::Broken(why)) => return self.suspend(Suspension::Broken(why)),
         };
@@ -102,7 +103,7 @@ impl Incoming {
         match self.upload.finish_if(&mut still_wanted) {
             Ok(receipt) => Outcome::Landed(receipt),
             Err(_) if decided == Some(false) => Outcome::Suspended { held, why: Suspension::Stopped },
-            Err(refusal) => Outcome::Refused(refusal),
+            Err(refusal) => Outcome::Refused { name, refusal },
         }
     }
 

@@ -168,7 +168,7 @@ fn passive_ports_run_out_and_come_back() {
     let rig = Rig::with(|config, _| config.passive_ports = PortRange { first: free, last: free });
     let (mut one, mut two) = (rig.client(), rig.client());
     assert_eq!(one.passive().port(), free);
-    two.expect("EPSV", 425);
+    assert_eq!(two.expect("EPSV", 425), "425 All passive ports are in use; try again in a moment\r\n");
     one.expect("ABOR", 225);
     two.expect("EPSV", 229);
     drop(two);

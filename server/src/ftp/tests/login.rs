@@ -23,6 +23,42 @@ fn a_login_and_a_goodbye() {
 }
 
 #[test]
+fn every_session_leaves_one_line() {
+    let rig = Rig::with(|_, limits| limits.idle_seconds = 3);
+    let logged_out = |reason: &str| {
+        until(reason, || rig.log.with(&format!("reason=\"{reason}\"")).len() == 1);
+        let line = rig.log.with(&format!("reason=\"{reason}\"")).remove(0);
+        assert!(line.contains("logged out user=\"acme\" peer=127.0.0.1:"), "{line}");
+        line
+    };
+    let mut client = rig.client();
+    client.upload("STOR a.bin", b"hello");
+    client.download("RETR a.bin");
+    client.expect("QUIT", 221);
+    let line = logged_out("quit");
+    assert!(
+        line.contains(" protocol=\"ftp\" session=1 reason=\"quit\" received_bytes=5 sent_bytes=5 seconds="),
+        "{line}"
+    );
+    rig.client();
+    logged_out("lost");
+    rig.client().expect("REIN", 220);
+    logged_out("rein");
+    let mut client = rig.tls_client(&rustls::version::TLS13);
+    rig.delivery.registry().end_all();
+    client.heard(421);
+    assert!(logged_out("kicked").contains(" protocol=\"ftps\" "));
+    let mut client = rig.client();
+    client.heard(421);
+    logged_out("idle");
+    let mut client = rig.client();
+    rig.lifecycle.drain();
+    client.heard(421);
+    logged_out("draining");
+    assert_eq!(rig.log.with("logged out").len(), 6);
+}
+
+#[test]
 fn wrong_passwords_are_counted_and_sound_alike() {
     let rig = Rig::with(|_, limits| limits.login_attempts_per_connection = 2);
     let mut client = rig.stranger();
@@ -87,6 +123,9 @@ fn tls_required_means_all_of_it() {
     let mut client = rig.stranger();
     client.expect("USER acme", 530);
     client.expect("PASS secret", 530);
+    client.expect("USER acme", 530);
+    let told = rig.log.with("login refused");
+    assert!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("TLS"), "{told:?}");
     let config = rig.tls_config(&rustls::version::TLS13);
     client.expect("AUTH TLS", 234);
     client.go_over_to_tls(config);

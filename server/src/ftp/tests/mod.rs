@@ -10,7 +10,7 @@ mod verbs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use landfall_auth::{
@@ -42,6 +42,29 @@ struct Rig {
     lifecycle: Lifecycle,
     explicit: SocketAddr,
     implicit: SocketAddr,
+    log: Log,
+}
+
+/// What the rig's own threads have logged, a line each.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Lines with this text.
+    fn with(&self, text: &str) -> Vec<String> {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
 }
 
 impl Rig {
@@ -56,7 +79,18 @@ impl Rig {
     fn granting(grant: Grant, change: impl FnOnce(&mut config::Ftp, &mut config::Limits)) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a test is the edge of its own world")]
         let clock = SystemTime::now;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a thread logs there for as long as it lives")]
+        let keep = std::mem::forget::<tracing::dispatcher::DefaultGuard>;
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let dispatch = tracing::Dispatch::new(subscriber);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .on_thread_start(move || keep(tracing::dispatcher::set_default(&dispatch)))
+            .build()
+            .unwrap();
         let place = tempfile::tempdir().unwrap();
         let mut config = config::Ftp { passive_ports: PortRange { first: 0, last: 0 }, ..config::Ftp::default() };
         let mut limits = config::Limits::default();
@@ -95,7 +129,7 @@ impl Rig {
             (engine, addresses)
         });
         let delivery = engine.delivery.clone();
-        Self { place, runtime: Some(runtime), delivery, lifecycle, explicit, implicit }
+        Self { place, runtime: Some(runtime), delivery, lifecycle, explicit, implicit, log }
     }
 
     /// Where acme's file of that name stands.

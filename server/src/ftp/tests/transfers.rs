@@ -58,6 +58,12 @@ fn abor_suspends_and_stor_resumes() {
     client.expect("SIZE a.bin", 213);
     assert!(client.listed("MLSD").contains("size=400000;"));
 
+    // Seen, but not to be read before it has landed.
+    assert!(client.expect("MLST a.bin", 250).contains("perm=adfw;"));
+    client.passive();
+    assert!(client.expect("RETR a.bin", 550).contains("not landed yet: only 400000 bytes have come"));
+    client.expect("RETR b.bin", 550);
+
     client.expect("REST 400000", 350);
     client.upload("STOR a.bin", &bytes[400_000..]);
     assert!(rig.landed("a.bin").unwrap() == bytes);
@@ -100,6 +106,58 @@ fn an_offset_beyond_the_end_is_an_error() {
     assert_eq!(rig.landed("new.bin"), None);
 }
 
+/// What lftp's `put -c` and curl's `-C -` do once SIZE has told them the size of a file that has landed.
+#[test]
+fn a_restart_within_a_landed_file_rewrites_its_tail() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    client.upload("STOR a.bin", b"hello, you");
+    for (offset, tail, whole) in [
+        (7, "everybody", "hello, everybody"),
+        (5, "", "hello"),
+        (5, " again", "hello again"),
+        (11, "!", "hello again!"),
+    ] {
+        client.expect(&format!("REST {offset}"), 350);
+        let reply = client.upload("STOR a.bin", tail.as_bytes());
+        assert!(reply.starts_with(&format!("226 Landed as /a.bin: {} bytes", whole.len())), "{reply}");
+        assert_eq!(rig.landed("a.bin").unwrap(), whole.as_bytes());
+    }
+    client.expect("REST 13", 350);
+    client.passive();
+    assert!(client.expect("STOR a.bin", 554).contains("beyond the 12 bytes of the file"));
+    // What is suspended goes first: it is what SIZE tells.
+    client.expect("REST 5", 350);
+    let before = rig.delivery.registry().list()[0].received_bytes;
+    let mut data = client.begin("STOR a.bin");
+    data.write_all(b", half").unwrap();
+    until("receiving", || rig.delivery.registry().list()[0].received_bytes == before + 6);
+    client.expect("ABOR", 426);
+    client.heard(226);
+    assert_eq!(rig.landed("a.bin").unwrap(), b"hello again!");
+    client.expect("REST 12", 350);
+    client.passive();
+    assert!(client.expect("STOR a.bin", 554).contains("beyond the 11 bytes"));
+    client.expect("REST 11", 350);
+    assert!(client.upload("STOR a.bin", b" and half").starts_with("226 "));
+    assert_eq!(rig.landed("a.bin").unwrap(), b"hello, half and half");
+}
+
+#[test]
+fn a_directorys_name_is_no_files() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    client.expect("MKD in", 257);
+    for line in ["STOR x/", "APPE x/", "STOU x/", "STOR in/", "STOR x/.", "STOR x/y/..", "STOR /", "STOR ."] {
+        client.passive();
+        client.expect(line, 553);
+    }
+    assert_eq!(rig.landed("x"), None);
+    client.expect("RNFR in", 350);
+    client.expect("RNTO out/", 250);
+    client.expect("MKD in/", 257);
+}
+
 #[test]
 fn a_lost_control_connection_is_no_end() {
     let rig = Rig::new();
@@ -122,6 +180,34 @@ fn a_lost_control_connection_is_no_end() {
         assert_eq!(rig.landed("a.bin"), None);
     }
     assert!(rig.client().expect("SIZE a.bin", 213).starts_with("213 4"));
+}
+
+/// A client that gives up without ABOR: the data connection first, the control connection right behind it. What came is
+/// landed where the server was faster, and suspended where it was not; never lost.
+#[test]
+fn what_came_before_both_ends_is_kept() {
+    let rig = Rig::new();
+    let bytes = payload(50_000);
+    for round in 0..60 {
+        let name = format!("{round}.bin");
+        let mut client = rig.client();
+        let address = client.passive();
+        let mut data = connect(address);
+        client.send(format!("STOR {name}\r\n").as_bytes());
+        // Those that wait for the 150, and those that do not.
+        if round % 3 > 0 {
+            client.heard(150);
+        }
+        data.write_all(&bytes).unwrap();
+        drop(data);
+        if round % 3 == 2 {
+            socket2::SockRef::from(client.wire.get_ref().socket()).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        until("the end of the session", || rig.delivery.registry().count() == 0);
+        let size = rig.client().expect(&format!("SIZE {name}"), 213);
+        assert!(size.starts_with("213 50000\r"), "round {round}: {size}");
+    }
 }
 
 #[test]
@@ -180,6 +266,11 @@ fn the_size_announced_must_come() {
         client.expect("ALLO 10", 200);
         assert!(client.upload("STOR a.bin", b"half").starts_with("451 "));
     }
+    client.expect("DELE a.bin", 250);
+    client.expect("ALLO 10", 200);
+    let reply = client.upload("STOR a.bin", b"half whole!");
+    assert!(reply.starts_with("451 10 bytes were announced and 11 came; announce the right size or none"), "{reply}");
+    assert_eq!(rig.landed("a.bin"), None);
     client.expect("ALLO 5 R 1", 200);
     assert!(client.upload("STOR a.bin", b"hello").starts_with("226 "));
     // ALLO was for that one only.
@@ -275,14 +366,18 @@ fn a_refusal_has_its_sentence() {
     assert!(client.upload("STOR small.bin", b"hello").starts_with("226 "));
     client.passive();
     let reply = client.expect("STOR small.bin", 550);
-    assert!(reply.contains("files are not replaced here"), "{reply}");
+    assert!(reply.starts_with("550 small.bin refused: ") && reply.contains("files are not replaced here"), "{reply}");
     client.passive();
     client.expect("ALLO 11", 200);
-    client.expect("STOR large.bin", 553);
+    assert!(client.expect("STOR large.bin", 553).starts_with("553 large.bin refused: "));
     let mut data = client.begin("STOR large.bin");
     data.write_all(b"more than ten").ok();
     drop(data);
-    assert!(client.heard(553).contains("10 bytes"));
+    let reply = client.heard(553);
+    assert!(reply.starts_with("553 large.bin refused: ") && reply.contains("10 bytes"), "{reply}");
+    client.upload("STOR next.tmp", b"hello");
+    client.expect("RNFR next.tmp", 350);
+    assert!(client.expect("RNTO small.bin", 550).starts_with("550 small.bin refused: "));
     client.passive();
     client.expect("STOR missing/a.bin", 550);
     client.expect("SIZE large.bin", 550);

@@ -34,6 +34,19 @@ fn names_that_are_none() {
             assert!(reply.trim_end().bytes().all(|b| b.is_ascii() && !b.is_ascii_control()), "{reply:?}");
         }
     }
+    let told = rig.log.with("refused");
+    assert_eq!(told.len(), 2 * 6, "{told:?}");
+    assert!(told[0].contains("WARN") && told[0].contains(" refused user=\"acme\" peer=127.0.0.1:"), "{told:?}");
+    assert!(told[0].ends_with(" protocol=\"ftp\" name=a\\xe9 reason=\"the name is not valid UTF-8\""), "{told:?}");
+    assert!(told[2].contains(" name=a\\x1b[2J "), "{told:?}");
+    client.upload("STOR a.bin", b"one");
+    client.expect("RNFR a.bin", 350);
+    client.send(b"RNTO a\xe9\r\n");
+    client.heard(553);
+    client.passive();
+    client.send(b"STOU a\xe9\r\n");
+    client.heard(553);
+    assert_eq!(rig.log.with("refused").len(), 14);
     // Both forms of the same letter are names of their own.
     client.upload("STOR \u{e9}.txt", b"one");
     client.upload("STOR e\u{301}.txt", b"two");
