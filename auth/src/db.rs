@@ -164,6 +164,32 @@ impl Database {
         outcome
     }
 
+    /// The names in a file, without changing it: what a configuration is checked against.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it cannot be read.
+    pub async fn names_in(path: &Path) -> Result<Names> {
+        let damaged = |error: sqlx::Error| Error::Damaged { path: path.to_owned(), reason: error.to_string() };
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(damaged)?;
+        let tables: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('users', 'user_groups')",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .map_err(damaged)?;
+        let mut names = Names::default();
+        // A file that was just made has no tables yet.
+        if tables == 2 {
+            let users = "SELECT name FROM users WHERE source = 'database'";
+            names.users = sqlx::query_scalar(users).fetch_all(&mut connection).await.map_err(damaged)?;
+            let groups = "SELECT name FROM user_groups";
+            names.groups = sqlx::query_scalar(groups).fetch_all(&mut connection).await.map_err(damaged)?;
+        }
+        connection.close().await?;
+        Ok(names)
+    }
+
     /// Begins to watch for changes of users, groups and keys, by this process or another.
     ///
     /// # Errors
@@ -179,6 +205,15 @@ impl Database {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Who and what a database knows by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// Users that commands keep; declared ones are not among them.
+    pub users: Vec<String>,
+    /// All groups.
+    pub groups: Vec<String>,
 }
 
 /// A transaction that writes; dropped without [`Write::commit`], it leaves no trace.

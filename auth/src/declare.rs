@@ -125,6 +125,14 @@ async fn hash_unless_fitting(hasher: &Hasher, password: &Secret, stored: Option<
     hasher.hash(password).await
 }
 
+/// Is a declared user acceptable by itself? Neither its groups nor other users are looked at.
+///
+/// # Errors
+/// The error of the field that is not.
+pub fn check_declared(user: DeclaredUser) -> Result<()> {
+    check(user).map(drop)
+}
+
 fn check(user: DeclaredUser) -> Result<Wanted> {
     check_name(&user.name)?;
     let columns = Columns {

@@ -35,14 +35,14 @@ pub struct DeclaredUser {
     pub directories: Vec<String>,
 }
 
-/// Reads `name:password[:e][:uid[:gid[:dirs]]]`, separated by white space. Gives back the users, and sentences about what
+/// Reads `name:password[:e][:uid[:gid[:dirs]]]`, separated by white space; lines that begin with `#` are passed over. Gives back the users, and sentences about what
 /// was accepted but has no effect.
 ///
 /// # Errors
 /// [`Error::Declared`]. It never holds a part of the text, which may be a password.
 pub fn parse_users(text: &str) -> Result<(Vec<DeclaredUser>, Vec<String>)> {
     let (mut users, mut warnings) = (Vec::new(), Vec::new());
-    for (index, entry) in text.split_whitespace().enumerate() {
+    for (index, entry) in entries(text).enumerate() {
         let (user, has_ids) = parse_user(entry).map_err(|reason| Error::Declared { entry: index + 1, reason })?;
         if has_ids {
             warnings.push(format!("user {:?}: uid and gid have no effect; the server's own are used", user.name));
@@ -50,6 +50,11 @@ pub fn parse_users(text: &str) -> Result<(Vec<DeclaredUser>, Vec<String>)> {
         users.push(user);
     }
     Ok((users, warnings))
+}
+
+/// No name begins with `#`, so no entry is lost to a comment.
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace)
 }
 
 fn parse_user(entry: &str) -> Result<(DeclaredUser, bool), &'static str> {
@@ -162,6 +167,14 @@ mod tests {
         );
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings.iter().all(|warning| warning.contains("uid")));
+        Ok(())
+    }
+
+    #[test]
+    fn comments_and_blank_lines_are_passed_over() -> Result<()> {
+        let (users, _) = parse_users("# who may come in\n\nacme:secret\n  # beta:old\ngamma:s#cret\n")?;
+        let names: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+        assert_eq!(names, ["acme", "gamma"]);
         Ok(())
     }
 

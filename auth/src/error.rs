@@ -24,6 +24,10 @@ impl fmt::Display for Kind {
     }
 }
 
+fn in_words(members: &i64) -> String {
+    if *members == 1 { "1 member".to_owned() } else { format!("{members} members") }
+}
+
 /// Why users, groups or keys could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -77,7 +81,7 @@ pub enum Error {
     #[error("not a usable password: {0}")]
     InvalidPassword(&'static str),
     /// A line of declared users that cannot be read. Says which, never what: it may hold a password.
-    #[error("entry {entry} of the declared users: {reason}")]
+    #[error("entry {entry} cannot be used: {reason}")]
     Declared {
         /// Counted from 1.
         entry: usize,
@@ -119,7 +123,7 @@ pub enum Error {
         name: String,
     },
     /// The group still has members.
-    #[error("group {name:?} still has {members} members; take them out of it first")]
+    #[error("group {name:?} still has {}; take them out of it first", in_words(.members))]
     GroupInUse {
         /// Which group.
         name: String,

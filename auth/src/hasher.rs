@@ -34,6 +34,13 @@ impl Default for WorkLimits {
     }
 }
 
+/// Verifications at a time if nobody says how many, where each needs so much memory.
+#[must_use]
+pub fn usual_running(memory_kib: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    cores.min((MEMORY_MAX_KIB / memory_kib.max(1)).max(1))
+}
+
 /// Hashes and verifies passwords. Cheap to clone; clones share the limits.
 #[derive(Clone)]
 pub struct Hasher {
@@ -64,9 +71,7 @@ impl Hasher {
     /// [`Error::InvalidHash`] for a cost that Argon2 cannot have or that is too much work.
     pub fn new(cost: Cost, limits: WorkLimits) -> Result<Self> {
         let params = cost.params()?;
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let fit = (MEMORY_MAX_KIB / params.block_count().max(1)).max(1);
-        let running = limits.running.map_or(cores.min(fit), NonZeroUsize::get);
+        let running = limits.running.map_or_else(|| usual_running(params.block_count()), NonZeroUsize::get);
         let dummy = hash::make_dummy(&params).ok_or(Error::InvalidHash("the system has no randomness to give"))?;
         let places = running.saturating_add(limits.waiting).min(Semaphore::MAX_PERMITS);
         let inner = Inner {

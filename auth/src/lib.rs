@@ -35,12 +35,12 @@ pub mod user;
 mod users;
 mod waiting;
 
-pub use db::{Database, Sync, Watch, Write};
-pub use declare::Synced;
+pub use db::{Database, Names, Sync, Watch, Write};
+pub use declare::{Synced, check_declared};
 pub use declared::{DeclaredUser, add_keys, key_owner, parse_users};
 pub use error::{Error, Kind, Result};
 pub use hash::{Cost, PASSWORD_MAX_BYTES};
-pub use hasher::{Hasher, WorkLimits};
+pub use hasher::{Hasher, WorkLimits, usual_running};
 pub use key::PublicKey;
 pub use login::{Attempt, Credential, Denied, Login};
 pub use name::is_name;

@@ -81,6 +81,13 @@ pub struct Grant {
     pub networks: Option<Vec<Network>>,
 }
 
+impl Grant {
+    /// A number that stands for "no limit" and is a value of its own: it wins over the group's and the defaults'.
+    pub const UNLIMITED: u64 = u64::MAX;
+    /// The same for sessions.
+    pub const UNLIMITED_SESSIONS: u32 = u32::MAX;
+}
+
 /// Where a user's entry is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,7 +118,7 @@ pub struct User {
     pub groups: Vec<String>,
     /// The user's own grant.
     pub grant: Grant,
-    /// Own values, where missing the groups', where missing the defaults': what holds.
+    /// Own values, where missing the groups', where missing the defaults': what holds. `None`: no limit.
     pub effective: Grant,
     /// Where the entry is kept.
     pub source: Source,

@@ -51,6 +51,18 @@ pub struct NewUser {
     pub disabled: bool,
 }
 
+impl NewUser {
+    /// Are name, home and address acceptable? For callers that have to know before they open a database.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Invalid`].
+    pub fn check(&self) -> Result<()> {
+        check_name(&self.name)?;
+        self.home.as_deref().map_or(Ok(()), check_home)?;
+        self.email.as_deref().map_or(Ok(()), check_email)
+    }
+}
+
 /// What to change of a user; `None` leaves a value alone.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -147,7 +159,7 @@ impl Users {
     /// # Errors
     /// [`Error::AlreadyExists`], also when a name differs only in case; the error of the field that is not acceptable.
     pub async fn add(&self, new: NewUser) -> Result<User> {
-        check_name(&new.name)?;
+        new.check()?;
         let home = new.home.unwrap_or_else(|| format!("/{}", new.name));
         let keys = parse_keys(&new.keys)?;
         let password_hash = match (new.password, new.password_hash) {
@@ -342,14 +354,15 @@ pub(crate) fn parse_keys(lines: &[String]) -> Result<Vec<PublicKey>> {
 
 /// The user's own value, else the first group's that has one, else the default.
 fn effective(own: &Grant, groups: &[Group], defaults: &Grant) -> Grant {
+    let limited = |most: &u64| *most != Grant::UNLIMITED;
     let layers = || std::iter::once(own).chain(groups.iter().map(|group| &group.grant)).chain([defaults]);
     Grant {
         permissions: layers().find_map(|grant| grant.permissions),
         overwrite: layers().find_map(|grant| grant.overwrite),
-        quota_bytes: layers().find_map(|grant| grant.quota_bytes),
-        quota_files: layers().find_map(|grant| grant.quota_files),
-        max_file_bytes: layers().find_map(|grant| grant.max_file_bytes),
-        max_sessions: layers().find_map(|grant| grant.max_sessions),
+        quota_bytes: layers().find_map(|grant| grant.quota_bytes).filter(limited),
+        quota_files: layers().find_map(|grant| grant.quota_files).filter(limited),
+        max_file_bytes: layers().find_map(|grant| grant.max_file_bytes).filter(limited),
+        max_sessions: layers().find_map(|grant| grant.max_sessions).filter(|most| *most != Grant::UNLIMITED_SESSIONS),
         protocols: layers().find_map(|grant| grant.protocols.clone()),
         networks: layers().find_map(|grant| grant.networks.clone()),
     }

@@ -20,7 +20,7 @@ use crate::delivery::{Delivery, Ledger, Registry, TemporaryNames};
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::listen::{self, Gate};
 use crate::tls::Tls;
-use crate::{ftp, hostkeys, http, people, private, sftp, tls};
+use crate::{ftp, hostkeys, http, people, private, sftp, telemetry, tls};
 
 /// How often users changed by a command are looked for; their sessions end when they are disabled.
 const WATCH_USERS_EVERY: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Desk for App {
 
     async fn reload(&self) -> Result<(), String> {
         let config = (self.again)()?;
-        App::reload(self, config).await.map_err(|error| format!("{error:#}"))
+        App::reload(self, config).await.map_err(|error| telemetry::sentence(&error))
     }
 
     fn registry(&self) -> &Registry {
@@ -264,7 +264,7 @@ impl App {
                 let listener = match listen::bind(*address).with_context(|| cannot_listen(protocol, *address)) {
                     Ok(listener) => listener,
                     Err(error) if protocol == "http" && http_is_default => {
-                        tracing::warn!("{error:#}; going on without HTTP");
+                        tracing::warn!("{}; going on without HTTP", telemetry::sentence(&error));
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -335,7 +335,7 @@ impl App {
     ///
     /// # Errors
     /// What could not be taken over; it stays as it was.
-    pub async fn reload(&self, config: Config) -> anyhow::Result<()> {
+    pub async fn reload(&self, mut config: Config) -> anyhow::Result<()> {
         let before = self.config();
         self.users.set_defaults(config.defaults.grant());
         let homes = people::declare(&config, &self.users).await?;
@@ -345,13 +345,19 @@ impl App {
         let (ftp, sftp) = (self.ftp.now(), self.sftp.now());
         self.ftp.set(ftp.reconfigured(config.ftp.clone(), config.limits.clone()));
         self.sftp.set(sftp.reconfigured(config.sftp.clone(), config.limits.clone()));
-        if let Some(tls) = &self.tls {
-            tls.reload().context("the old certificate stays in use")?;
-        }
         if listeners(&before) != listeners(&config) || before.storage.root != config.storage.root {
             tracing::warn!("listeners and the storage root change at a restart only");
         }
+        keep_until_restart(&before, &mut config);
+        let certificate = match &self.tls {
+            Some(tls) => tls.reload(&config.tls, &config.data_dir, &tls::own_names(&config.ftp)),
+            None => Ok(()),
+        };
+        if certificate.is_err() {
+            config.tls = before.tls.clone();
+        }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        certificate.context("all but the certificate is reloaded; the old one stays in use")?;
         tracing::info!("reloaded");
         Ok(())
     }
@@ -407,8 +413,18 @@ impl App {
     }
 }
 
-fn listeners(config: &Config) -> [&[SocketAddr]; 3] {
-    [&config.ftp.listen, &config.ftp.implicit_listen, &config.sftp.listen]
+/// What holds is what a later reload compares with: that of the start, for what only a restart changes.
+fn keep_until_restart(before: &Config, config: &mut Config) {
+    config.data_dir.clone_from(&before.data_dir);
+    config.storage.root.clone_from(&before.storage.root);
+    config.ftp.listen.clone_from(&before.ftp.listen);
+    config.ftp.implicit_listen.clone_from(&before.ftp.implicit_listen);
+    config.sftp.listen.clone_from(&before.sftp.listen);
+    config.http.listen.clone_from(&before.http.listen);
+}
+
+fn listeners(config: &Config) -> [&[SocketAddr]; 4] {
+    [&config.ftp.listen, &config.ftp.implicit_listen, &config.sftp.listen, &config.http.listen]
 }
 
 fn cannot_listen(protocol: &str, address: SocketAddr) -> String {
@@ -417,7 +433,11 @@ fn cannot_listen(protocol: &str, address: SocketAddr) -> String {
     } else {
         ""
     };
-    format!("cannot listen on {address} for {protocol}{hint}")
+    let key = match protocol {
+        "ftps" => "ftp.implicit_listen".to_owned(),
+        protocol => format!("{protocol}.listen"),
+    };
+    format!("cannot listen on {address} ({key}){hint}")
 }
 
 fn open_store(config: &Config) -> anyhow::Result<LocalStore> {

@@ -124,7 +124,11 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, name: &str, source: &Path) ->
 /// # Errors
 /// [`ArchiveError`].
 pub fn read(path: &Path, into: Option<&Path>) -> Result<Vec<Part>, ArchiveError> {
-    let broken = |error: io::Error| unsound(path, &error.to_string());
+    // The system's words are fit to print; those of the tar reader quote the file, which may be a key.
+    let broken = |error: io::Error| match error.raw_os_error() {
+        Some(_) => ArchiveError::File { path: path.to_owned(), source: error },
+        None => unsound(path, "it cannot be read as one that `landfall backup` wrote"),
+    };
     let file = File::open(path).map_err(|source| ArchiveError::File { path: path.to_owned(), source })?;
     let mut archive = tar::Archive::new(BufReader::with_capacity(CHUNK_BYTES, file));
     let mut parts: Vec<Part> = Vec::new();
@@ -132,13 +136,13 @@ pub fn read(path: &Path, into: Option<&Path>) -> Result<Vec<Part>, ArchiveError>
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if !entry.header().entry_type().is_file() {
-            return Err(unsound(path, &format!("{name} is not a file")));
+            return Err(unsound(path, "a part of it is no plain file"));
         }
         if name == MANIFEST {
             let mut text = Vec::new();
             entry.take(MAX_MANIFEST_BYTES).read_to_end(&mut text).map_err(broken)?;
             let manifest: Manifest =
-                serde_json::from_slice(&text).map_err(|error| unsound(path, &error.to_string()))?;
+                serde_json::from_slice(&text).map_err(|_| unsound(path, "its manifest cannot be read"))?;
             if manifest.form != FORM {
                 return Err(unsound(
                     path,
@@ -152,7 +156,7 @@ pub fn read(path: &Path, into: Option<&Path>) -> Result<Vec<Part>, ArchiveError>
             };
         }
         if !is_part(&name, entry.size()) || parts.len() >= MAX_PARTS || parts.iter().any(|part| part.name == name) {
-            return Err(unsound(path, &format!("{name} does not belong there")));
+            return Err(unsound(path, "it holds what no backup holds"));
         }
         let target = into.map(|into| into.join(&name));
         let size = entry.size();

@@ -7,11 +7,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use landfall_auth::{
-    Cost, Database, DeclaredUser, Error, Group, Hasher, PublicKey, Secret, Sync, Users, WorkLimits, add_keys,
-    key_owner, parse_users,
+    Cost, Database, DeclaredUser, Error, Group, Hasher, Names, Secret, Sync, Users, WorkLimits, add_keys,
+    check_declared, key_owner, parse_users,
 };
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded, Problem};
 use crate::delivery::ledger;
 use crate::private;
 
@@ -37,11 +37,19 @@ pub enum PeopleError {
         /// Why.
         source: io::Error,
     },
-    /// A declared user is not acceptable.
-    #[error("declared user {name:?}: {source}")]
-    Declared {
-        /// Who.
-        name: String,
+    /// An entry of the user list is not acceptable.
+    #[error("{from}: {source}")]
+    UserList {
+        /// The variable, or the file that it names.
+        from: String,
+        /// Why not.
+        source: Error,
+    },
+    /// A file of public keys is not acceptable.
+    #[error("{path}: {source}")]
+    KeyFile {
+        /// The directory.
+        path: String,
         /// Why not.
         source: Error,
     },
@@ -89,7 +97,7 @@ pub async fn declare(config: &Config, users: &Users) -> Result<Vec<Home>, People
             users.add_group(&Group { name: group.name.clone(), grant: group.grant() }).await?;
         }
     }
-    let (declared, remarks) = declared(config)?;
+    let Declared { users: declared, remarks, .. } = declared(config)?;
     for remark in remarks {
         tracing::warn!("{remark}");
     }
@@ -109,26 +117,74 @@ pub async fn declare(config: &Config, users: &Users) -> Result<Vec<Home>, People
     Ok(homes)
 }
 
-/// Are the declared users acceptable? Reads the files that the configuration names, changes nothing; gives back what was
-/// accepted but has no effect.
-///
-/// # Errors
-/// [`PeopleError`].
-pub fn check(config: &Config) -> Result<Vec<String>, PeopleError> {
-    let (declared, remarks) = declared(config)?;
-    let mut seen = HashSet::new();
-    for user in declared {
-        let name = user.name;
-        let wrong = |source| PeopleError::Declared { name: name.clone(), source };
-        if !seen.insert(name.to_ascii_lowercase()) {
-            return Err(wrong(Error::Invalid { field: "name", reason: "it is declared twice (case is ignored)" }));
-        }
-        user.password_hash.as_deref().map_or(Ok(()), Hasher::check_hash).map_err(wrong)?;
-        for line in &user.public_keys {
-            PublicKey::parse(line).map_err(wrong)?;
+/// What is to be said about the declared users.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What would keep the server from starting.
+    pub problems: Vec<Problem>,
+    /// What was accepted but has no effect.
+    pub remarks: Vec<String>,
+}
+
+/// Would the declared users be taken over at a start? Reads the files that the configuration names and the names in the
+/// database, if there is one; changes nothing.
+pub async fn check(loaded: &Loaded) -> Checked {
+    let config = &loaded.config;
+    let alone = |error: &dyn std::error::Error| Problem { place: None, key: None, message: error.to_string() };
+    let mut checked = Checked::default();
+    let mut stored = Names::default();
+    if config.database().exists() {
+        match Database::names_in(&config.database()).await {
+            Ok(names) => stored = names,
+            Err(error) => checked.problems.push(alone(&error)),
         }
     }
-    Ok(remarks)
+    let declared = match declared(config) {
+        Ok(declared) => declared,
+        Err(error) => {
+            checked.problems.push(alone(&error));
+            return checked;
+        }
+    };
+    let groups: HashSet<&str> =
+        stored.groups.iter().chain(config.groups.iter().map(|group| &group.name)).map(String::as_str).collect();
+    let mut seen = HashSet::new();
+    for (index, user) in declared.users.into_iter().enumerate() {
+        let (name, listed) = (user.name.clone(), index < config.users.len() + declared.listed);
+        let mut wrong = |field: &str, why: &dyn std::fmt::Display| {
+            let message = format!("user {name:?}: {why}");
+            let place = if listed { &config.user_list_from } else { "auth.public_keys_dir" };
+            checked.problems.push(if index < config.users.len() {
+                loaded.problem(&format!("users.{index}.{field}"), message)
+            } else {
+                Problem { place: Some(place.to_owned()), key: None, message }
+            });
+        };
+        if !seen.insert(name.to_ascii_lowercase()) {
+            wrong("name", &"it is declared twice (case is ignored)");
+        }
+        if stored.users.iter().any(|stored| stored.eq_ignore_ascii_case(&name)) {
+            wrong("name", &"the database has a user of that name too; remove one of them");
+        }
+        for group in user.groups.iter().filter(|group| !groups.contains(group.as_str())) {
+            wrong("groups", &format_args!("there is no group {group:?}, neither in [[groups]] nor in the database"));
+        }
+        if let Err(error) = check_declared(user) {
+            wrong(field(&error), &error);
+        }
+    }
+    checked.remarks = declared.remarks;
+    checked
+}
+
+/// The key of `[[users]]` that an error is about.
+fn field(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidHash(_) => "password_hash",
+        Error::InvalidKey(_) => "public_keys",
+        Error::Invalid { field, .. } => field,
+        _ => "name",
+    }
 }
 
 /// Names of the declared users.
@@ -136,20 +192,31 @@ pub fn check(config: &Config) -> Result<Vec<String>, PeopleError> {
 /// # Errors
 /// [`PeopleError`].
 pub fn declared_names(config: &Config) -> Result<Vec<String>, PeopleError> {
-    Ok(declared(config)?.0.into_iter().map(|user| user.name).collect())
+    Ok(declared(config)?.users.into_iter().map(|user| user.name).collect())
 }
 
-/// The declared users, and what was accepted but has no effect.
-fn declared(config: &Config) -> Result<(Vec<DeclaredUser>, Vec<String>), PeopleError> {
+/// The declared users: first those of `[[users]]`, then those of the user list, then those who have a file of keys only.
+struct Declared {
+    users: Vec<DeclaredUser>,
+    /// How many of them are in the user list.
+    listed: usize,
+    /// What was accepted but has no effect.
+    remarks: Vec<String>,
+}
+
+fn declared(config: &Config) -> Result<Declared, PeopleError> {
     let mut declared: Vec<DeclaredUser> = config.users.iter().map(from_section).collect();
-    let (listed, mut remarks) = parse_users(config.user_list.expose())?;
-    declared.extend(listed);
+    let in_list = |source| PeopleError::UserList { from: config.user_list_from.clone(), source };
+    let (list, mut remarks) = parse_users(config.user_list.expose()).map_err(in_list)?;
+    let listed = list.len();
+    declared.extend(list);
     if let Some(directory) = &config.auth.public_keys_dir {
         let files = key_files(directory)
             .map_err(|source| PeopleError::Keys { path: directory.display().to_string(), source })?;
         for (path, text) in files {
             if let Some(owner) = key_owner(&path) {
-                add_keys(&mut declared, owner, &path, &text)?;
+                let in_file = |source| PeopleError::KeyFile { path: directory.display().to_string(), source };
+                add_keys(&mut declared, owner, &path, &text).map_err(in_file)?;
             } else {
                 remarks.push(format!(
                     "auth.public_keys_dir: {path:?} is no file of public keys; expected NAME.pub or NAME/authorized_keys"
@@ -157,7 +224,7 @@ fn declared(config: &Config) -> Result<(Vec<DeclaredUser>, Vec<String>), PeopleE
             }
         }
     }
-    Ok((declared, remarks))
+    Ok(Declared { users: declared, listed, remarks })
 }
 
 fn from_section(user: &config::DeclaredUser) -> DeclaredUser {

@@ -14,22 +14,50 @@ use crate::config::{LogFormat, LogSettings};
 /// What is logged when nobody says otherwise; sqlx's `info` speaks of slow statements, which are an operator's business.
 const DEFAULT_FILTER: &str = "info";
 
+fn filter(settings: &LogSettings) -> Result<EnvFilter, ParseError> {
+    let filter = settings.filter.as_deref().filter(|filter| !filter.trim().is_empty()).unwrap_or(DEFAULT_FILTER);
+    EnvFilter::builder().parse(filter)
+}
+
+/// Is the log for people? By default it is where somebody looks at a terminal.
+#[must_use]
+pub fn is_human(settings: &LogSettings) -> bool {
+    match settings.format {
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    }
+}
+
+/// Can the filter be read? Starts nothing.
+///
+/// # Errors
+/// A filter that cannot be read.
+pub fn check(settings: &LogSettings) -> Result<(), ParseError> {
+    filter(settings).map(drop)
+}
+
+/// An error with its causes, each said once: many errors name their cause themselves.
+#[must_use]
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Starts the log of this process. Once per process: a second call changes nothing.
 ///
 /// # Errors
 /// A filter that cannot be read.
 pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
-    let filter = settings.filter.as_deref().filter(|filter| !filter.trim().is_empty()).unwrap_or(DEFAULT_FILTER);
-    let filter = EnvFilter::builder().parse(filter)?;
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let human = match settings.format {
-        LogFormat::Human => true,
-        LogFormat::Json => false,
-        LogFormat::Auto => terminal,
-    };
-    let started = if human {
-        builder.with_target(false).with_ansi(terminal).fmt_fields(Escaped).try_init()
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(settings)?).with_writer(std::io::stderr);
+    let started = if is_human(settings) {
+        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).fmt_fields(Escaped).try_init()
     } else {
         builder.json().flatten_event(true).with_target(true).with_current_span(false).try_init()
     };

@@ -63,14 +63,34 @@ pub enum TlsError {
 
 /// The TLS side of all listeners. A reload swaps what later handshakes use.
 pub struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
+    files: RwLock<Files>,
     provider: Arc<CryptoProvider>,
     ticketer: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
     current: RwLock<Current>,
     /// The files as they were when they were read last, sound or not.
     seen: Mutex<Option<Stamp>>,
+}
+
+/// Where certificate and key stand.
+#[derive(Clone)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    /// The configured ones; without them the self-signed ones, made for `names` if they are missing.
+    fn of(config: &config::Tls, data_dir: &Path, names: &[String]) -> Result<Self, TlsError> {
+        match config.files() {
+            Some((certificate, key)) => Ok(Self { certificate: certificate.to_owned(), key: key.to_owned() }),
+            None => self_signed(data_dir, names).map(|(certificate, key)| Self { certificate, key }),
+        }
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        stamp(&self.certificate, &self.key)
+    }
 }
 
 #[derive(Clone)]
@@ -99,17 +119,14 @@ impl Tls {
     /// # Errors
     /// [`TlsError`].
     pub fn load(config: &config::Tls, data_dir: &Path, names: &[String]) -> Result<Arc<Self>, TlsError> {
-        let (certificate, key) = match config.files() {
-            Some((certificate, key)) => (certificate.to_owned(), key.to_owned()),
-            None => self_signed(data_dir, names)?,
-        };
+        let files = Files::of(config, data_dir, names)?;
         let provider = Arc::new(provider());
         let ticketer = provider::Ticketer::new()?;
         let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS_KEPT);
-        let seen = stamp(&certificate, &key).ok();
-        let current = build(&certificate, &key, &provider, &ticketer, &sessions)?;
-        let (current, seen) = (RwLock::new(current), Mutex::new(seen));
-        Ok(Arc::new(Self { certificate, key, provider, ticketer, sessions, current, seen }))
+        let seen = files.stamp().ok();
+        let current = build(&files.certificate, &files.key, &provider, &ticketer, &sessions)?;
+        let (files, current, seen) = (RwLock::new(files), RwLock::new(current), Mutex::new(seen));
+        Ok(Arc::new(Self { files, provider, ticketer, sessions, current, seen }))
     }
 
     /// What a handshake that begins now must use. A session takes both at its control connection's handshake.
@@ -124,15 +141,21 @@ impl Tls {
         self.current.read().unwrap_or_else(PoisonError::into_inner).fingerprint.clone()
     }
 
-    /// Reads the files again. With an error everything stays as it was.
+    /// Takes over the files that the configuration names now, or reads the same ones again. With an error everything
+    /// stays as it was.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let seen = stamp(&self.certificate, &self.key).ok();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        let next = build(&self.certificate, &self.key, &self.provider, &self.ticketer, &self.sessions)?;
+    pub fn reload(&self, config: &config::Tls, data_dir: &Path, names: &[String]) -> Result<(), TlsError> {
+        self.take(Files::of(config, data_dir, names)?)
+    }
+
+    fn take(&self, files: Files) -> Result<(), TlsError> {
+        let seen = files.stamp().ok();
+        let next = build(&files.certificate, &files.key, &self.provider, &self.ticketer, &self.sessions)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         Ok(())
     }
 
@@ -142,11 +165,10 @@ impl Tls {
     /// [`TlsError`].
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
         // Files that cannot be looked at are in the middle of being replaced, or gone: the next look tells.
-        let Ok(now) = stamp(&self.certificate, &self.key) else { return Ok(false) };
-        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == Some(now) {
-            return Ok(false);
-        }
-        self.reload().map(|()| true)
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Ok(now) = files.stamp() else { return Ok(false) };
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        if before == Some(now) { Ok(false) } else { self.take(files).map(|()| true) }
     }
 
     /// Looks at the files now and then until the drain begins. A broken file is complained about once and changes
@@ -312,9 +334,17 @@ mod tests {
         Tls::load(&config::Tls::default(), directory, &own_names(&config::Ftp::default())).unwrap()
     }
 
+    fn files(tls: &Tls) -> Files {
+        tls.files.read().unwrap().clone()
+    }
+
+    fn reload(tls: &Tls, directory: &Path) -> Result<(), TlsError> {
+        tls.reload(&config::Tls::default(), directory, &own_names(&config::Ftp::default()))
+    }
+
     fn client(tls: &Tls, version: &'static rustls::SupportedProtocolVersion) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        for certificate in read_chain(&tls.certificate).unwrap() {
+        for certificate in read_chain(&files(tls).certificate).unwrap() {
             roots.add(certificate).unwrap();
         }
         let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
@@ -392,7 +422,7 @@ mod tests {
         let tls = load(directory.path());
         let client = client(&tls, &rustls::version::TLS13);
         shake(&tls.configs().control, &client);
-        tls.reload().unwrap();
+        reload(&tls, directory.path()).unwrap();
         assert_eq!(shake(&tls.configs().data, &client).0, HandshakeKind::Resumed);
     }
 
@@ -402,16 +432,16 @@ mod tests {
         let tls = load(directory.path());
         let first = tls.fingerprint();
         assert!(!tls.reload_if_changed().unwrap());
-        std::fs::write(&tls.certificate, "-----BEGIN CERTIFICATE-----\nnonsense").unwrap();
+        std::fs::write(&files(&tls).certificate, "-----BEGIN CERTIFICATE-----\nnonsense").unwrap();
         assert!(tls.reload_if_changed().is_err());
         assert!(!tls.reload_if_changed().unwrap(), "complained twice about the same file");
         assert_eq!(tls.fingerprint(), first);
 
         let other = tempfile::tempdir().unwrap();
         let next = load(other.path());
-        std::fs::copy(&next.certificate, &tls.certificate).unwrap();
+        std::fs::copy(&files(&next).certificate, &files(&tls).certificate).unwrap();
         assert!(tls.reload_if_changed().is_err(), "a certificate without its key");
-        std::fs::copy(&next.key, &tls.key).unwrap();
+        std::fs::copy(&files(&next).key, &files(&tls).key).unwrap();
         assert!(tls.reload_if_changed().unwrap());
         assert_eq!(tls.fingerprint(), next.fingerprint());
     }
@@ -425,7 +455,7 @@ mod tests {
         assert!(error(&config).contains("c.pem"));
         std::fs::write(&certificate, "nothing").unwrap();
         assert!(error(&config).contains("c.pem: no certificate"));
-        std::fs::copy(&load(directory.path()).certificate, &certificate).unwrap();
+        std::fs::copy(&files(&load(directory.path())).certificate, &certificate).unwrap();
         std::fs::write(&key, "nothing").unwrap();
         assert!(error(&config).contains("k.pem: no private key"));
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use landfall_auth::Database;
 
 use super::context::Context;
-use super::output;
+use super::{Usage, output};
 use crate::archive::{self, DATABASE, FOLDERS};
 use crate::config::ByteSize;
 use crate::private;
@@ -33,24 +33,32 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let copy = private::beside(&self.file, "db")?;
+        if self.file.as_os_str() == "-" {
+            return Err(
+                Usage("a backup is read back before it counts: give the name of a file, not -".to_owned()).into()
+            );
+        }
+        let unwritable = || format!("cannot write {}", self.file.display());
+        let copy = private::beside(&self.file, "db").with_context(unwritable)?;
         let parts = context.with_users_if_any(async |loaded, users| {
             let data_dir = loaded.config.data_dir;
             // What a killed backup left there.
             drop(std::fs::remove_file(&copy));
+            private::create(&copy).and_then(|_| std::fs::remove_file(&copy)).with_context(unwritable)?;
             users.database().backup_to(&copy).await?;
             Database::check_file(&copy).await?;
             let mut files = vec![(DATABASE.to_owned(), copy.clone())];
             files.extend(keys(&data_dir).context("looking for keys")?);
-            Ok(archive::write(&self.file, &files)?)
+            archive::write(&self.file, &files).with_context(unwritable)
         });
         drop(std::fs::remove_file(&copy));
-        let Some(parts) = parts? else { bail!("there is nothing to back up yet") };
+        let Some(parts) = parts? else { bail!("there is nothing to back up") };
         if self.json {
             return output::json(&serde_json::json!({ "file": self.file, "parts": parts }));
         }
+        let in_words = if parts.len() == 1 { "1 part".to_owned() } else { format!("{} parts", parts.len()) };
         let size = ByteSize(parts.iter().map(|part| part.size).sum());
-        Ok(output::line(&format!("{} written and read back: {} parts, {size}", self.file.display(), parts.len()))?)
+        Ok(output::line(&format!("{} written and read back: {}, {size}", self.file.display(), in_words))?)
     }
 }
 

@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::context::Context;
+use super::context::{Context, block_on};
 use super::output;
-use crate::config::{ConfigError, as_json, as_toml};
-use crate::{people, tls};
+use crate::config::{ConfigError, Loaded, Problem, as_json, as_toml};
+use crate::{people, telemetry, tls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,31 +50,41 @@ impl Config {
 }
 
 fn check(context: &Context, json: bool) -> anyhow::Result<()> {
-    let loaded = match context.load() {
-        Ok(loaded) => loaded,
-        Err(error) if json => {
-            let problems: Vec<String> = match error.downcast_ref() {
-                Some(ConfigError::Wrong(problems)) => problems.iter().map(ToString::to_string).collect(),
-                _ => vec![error.to_string()],
-            };
-            output::json(&serde_json::json!({ "ok": false, "errors": problems, "warnings": [] }))?;
-            return Err(super::Silent.into());
-        }
+    let (problems, warnings) = match context.load() {
+        Ok(loaded) => faults(&loaded)?,
+        Err(error) if json => match error.downcast() {
+            Ok(ConfigError::Wrong(problems)) => (problems, Vec::new()),
+            Ok(error) => (vec![Problem { place: None, key: None, message: error.to_string() }], Vec::new()),
+            Err(error) => return Err(error),
+        },
         Err(error) => return Err(error),
     };
-    // Files that the configuration names are read as the start would read them; nothing is written.
-    let declared = people::check(&loaded.config)?;
-    if loaded.config.tls.files().is_some() {
-        tls::check(&loaded.config.tls).context("tls.certificate")?;
-    }
-    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).chain(declared).collect();
     if json {
-        return output::json(&serde_json::json!({ "ok": true, "errors": [], "warnings": warnings }));
+        let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        output::json(&serde_json::json!({ "ok": words.is_empty(), "errors": words, "warnings": warnings }))?;
+        return if problems.is_empty() { Ok(()) } else { Err(super::Silent.into()) };
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError::Wrong(problems).into());
     }
     for warning in &warnings {
         output::line(&format!("warning: {warning}"))?;
     }
     Ok(output::line("ok")?)
+}
+
+/// What would stop the start beyond the values themselves, and what is probably not meant. Files that the configuration
+/// names and the database are read as the start would read them; nothing is written.
+fn faults(loaded: &Loaded) -> anyhow::Result<(Vec<Problem>, Vec<String>)> {
+    let people::Checked { mut problems, remarks } = block_on(async { Ok(people::check(loaded).await) })?;
+    if let Err(error) = tls::check(&loaded.config.tls) {
+        problems.push(loaded.problem("tls.certificate", error.to_string()));
+    }
+    if let Err(error) = telemetry::check(&loaded.log) {
+        let message = telemetry::sentence(&error.into());
+        problems.push(Problem { place: Some("LANDFALL_LOG".to_owned()), key: None, message });
+    }
+    Ok((problems, loaded.warnings.iter().map(ToString::to_string).chain(remarks).collect()))
 }
 
 fn show(context: &Context, json: bool) -> anyhow::Result<()> {

@@ -25,8 +25,7 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let loaded = context.load()?;
-        let health = match control::ask(&loaded.config.data_dir, &Request::Health)? {
+        let health = match control::ask(&context.data_dir()?, &Request::Health)? {
             Reply::Health(health) => health,
             Reply::Failed(why) => bail!("{why}"),
             _ => bail!("the server's answer makes no sense"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use landfall_auth::{Error, Kind};
+use landfall_auth::Kind;
 
 use super::context::Context;
 use super::output;
@@ -63,9 +63,9 @@ impl Key {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.command {
             Command::Add { user, file } => add(context, &user, &file),
-            Command::List { user, json } => list(context, user, json),
+            Command::List { user, json } => list(context, &user, json),
             Command::Remove { user, fingerprint } => {
-                let key = context.with_users(async |loaded, users| {
+                let key = context.with_existing(Kind::User, &user, async |loaded, users| {
                     refuse_declared(&loaded, &user)?;
                     Ok(users.remove_key(&user, &fingerprint).await?)
                 })?;
@@ -81,7 +81,7 @@ fn add(context: &Context, user: &str, file: &Path) -> anyhow::Result<()> {
     for line in &lines {
         landfall_auth::PublicKey::parse(line)?;
     }
-    let keys = context.with_users(async |loaded, users| {
+    let keys = context.with_existing(Kind::User, user, async |loaded, users| {
         refuse_declared(&loaded, user)?;
         let mut keys = Vec::new();
         for line in &lines {
@@ -95,9 +95,8 @@ fn add(context: &Context, user: &str, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(context: &Context, user: String, json: bool) -> anyhow::Result<()> {
-    let keys = context.with_users_if_any(async |_, users| Ok(users.list_keys(&user).await?))?;
-    let Some(keys) = keys else { return Err(Error::NotFound { kind: Kind::User, name: user }.into()) };
+fn list(context: &Context, user: &str, json: bool) -> anyhow::Result<()> {
+    let keys = context.with_existing(Kind::User, user, async |_, users| Ok(users.list_keys(user).await?))?;
     if json {
         let keys: Vec<_> = keys
             .iter()

@@ -27,6 +27,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use context::Context;
 
+use crate::telemetry::sentence;
+
 const EXAMPLES: &str = "\
 Examples:
   landfall serve
@@ -104,21 +106,15 @@ pub fn main() -> ExitCode {
                 // A stderr that is gone is no reason to die on top of the error.
                 drop(writeln!(std::io::stderr(), "landfall: {line}"));
             }
-            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if is_usage(&error) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// An error with its causes, each said once: many errors name their cause themselves.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
+/// Arguments that make no sense, whoever found out.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use landfall_auth::Error;
+    matches!(error.downcast_ref(), Some(Error::InvalidName { .. } | Error::Invalid { .. })) || error.is::<Usage>()
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

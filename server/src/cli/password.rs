@@ -21,6 +21,17 @@ pub(super) struct PasswordFlags {
     generate_password: bool,
 }
 
+/// What to do without a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// Go without a password.
+    None,
+    /// Ask a person.
+    Ask,
+    /// The same; where nobody is, `--key` would help too.
+    AskForKeyToo,
+}
+
 /// A password and whether its owner has yet to be told.
 pub(super) struct NewPassword {
     pub(super) secret: Secret,
@@ -28,25 +39,25 @@ pub(super) struct NewPassword {
 }
 
 impl PasswordFlags {
-    /// The password that the flags ask for. Without a flag: none when `optional`, else a person is asked.
-    pub(super) fn obtain(&self, optional: bool) -> anyhow::Result<Option<NewPassword>> {
+    /// The password that the flags ask for.
+    pub(super) fn obtain(&self, otherwise: Otherwise) -> anyhow::Result<Option<NewPassword>> {
         if self.generate_password {
             let secret = generate_password().context("the system has no randomness to give")?;
             return Ok(Some(NewPassword { secret, generated: true }));
         }
         let secret = if self.password_stdin {
             first_line(io::stdin().lock())?
-        } else if optional {
+        } else if otherwise == Otherwise::None {
             return Ok(None);
         } else if io::stdin().is_terminal() {
             ask_twice()?
         } else {
-            return Err(Usage(
-                "no password given: add --generate-password, or --password-stdin and write it to standard input; \
-                 for SFTP a public key will do: --key FILE"
-                    .to_owned(),
-            )
-            .into());
+            let key = match otherwise {
+                Otherwise::AskForKeyToo => "; for SFTP a public key will do: --key FILE",
+                _ => "",
+            };
+            let help = "add --generate-password, or --password-stdin and write it to standard input";
+            return Err(Usage(format!("no password given: {help}{key}")).into());
         };
         Ok(Some(NewPassword { secret, generated: false }))
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::context::Context;
 use super::output;
 use crate::app::{self, App};
-use crate::config::{Config, Loaded, TlsPolicy};
+use crate::config::{self, Config, Loaded, TlsPolicy};
 use crate::first_start::{self, Doors};
 use crate::telemetry;
 
@@ -18,8 +18,13 @@ Examples:
   landfall serve --config /etc/landfall/landfall.toml
   LANDFALL_FTP__LISTEN=0.0.0.0:21 LANDFALL_LOG=debug landfall serve
 
-Signals: SIGTERM or SIGINT lets transfers end (limits.drain_seconds), a second one cuts them; SIGHUP reads users,
-certificate and limits again. LANDFALL_LOG sets the log's filter, LANDFALL_LOG_FORMAT its form (auto, human, json).";
+Signals:
+  SIGTERM, SIGINT  let transfers end (limits.drain_seconds); a second one cuts
+  SIGHUP           reads users, certificate and limits again
+
+Log:
+  LANDFALL_LOG         filter, such as debug or landfall::ftp=debug,info
+  LANDFALL_LOG_FORMAT  auto, human or json";
 
 /// Threads for calls that wait for a disk or a password's verification, besides one per transfer.
 const THREADS_FOR_SHORT_CALLS: usize = 512;
@@ -32,8 +37,21 @@ const THREADS_FOR_SHORT_CALLS: usize = 512;
 pub(super) struct Serve {}
 
 pub(super) fn run(context: Context) -> anyhow::Result<()> {
+    // The variables alone say how to log: who reads the log as JSON finds there what is wrong with all the rest.
+    let log = config::log_settings(config::process_environment())?;
+    telemetry::start(&log).context("LANDFALL_LOG")?;
+    let Err(error) = serve(context) else { return Ok(()) };
+    if telemetry::is_human(&log) || !tracing::enabled!(tracing::Level::ERROR) {
+        return Err(error);
+    }
+    for line in telemetry::sentence(&error).lines() {
+        tracing::error!("{line}");
+    }
+    Err(super::Silent.into())
+}
+
+fn serve(context: Context) -> anyhow::Result<()> {
     let loaded = context.load()?;
-    telemetry::start(&loaded.log).context("LANDFALL_LOG")?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         file = loaded.file.as_ref().map(|file| tracing::field::display(file.display())),
@@ -41,7 +59,7 @@ pub(super) fn run(context: Context) -> anyhow::Result<()> {
     );
     warn(&loaded);
     let again = Box::new(move || {
-        let loaded = context.load().map_err(|error| format!("{error:#}"))?;
+        let loaded = context.load().map_err(|error| telemetry::sentence(&error))?;
         warn(&loaded);
         Ok(loaded.config)
     });

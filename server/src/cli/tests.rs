@@ -85,6 +85,7 @@ fn the_commands_of_the_contract_parse() {
         "landfall group add g --max-sessions 3",
         "landfall group set g --max-sessions default",
         "landfall group list",
+        "landfall group show g --json",
         "landfall group remove g",
         "landfall key add a -",
         "landfall key list a --json",
@@ -145,8 +146,12 @@ fn flags_change_a_grant() {
     assert_eq!((grant.quota_bytes, grant.max_sessions), (Some(10_000_000_000), Some(2)));
     assert_eq!(grant.protocols.as_ref().map(Vec::len), Some(2));
     assert_eq!(grant.permissions.map(|permissions| permissions.list || permissions.write), Some(false));
-    apply("x --quota-bytes none --protocol none --permissions default", &mut grant).unwrap();
-    assert_eq!((grant.quota_bytes, grant.max_sessions), (None, Some(2)));
+    apply("x --quota-bytes none --max-file-bytes unlimited --protocol none --overwrite reject", &mut grant).unwrap();
+    let unlimited = Some(landfall_auth::Grant::UNLIMITED);
+    assert_eq!((grant.quota_bytes, grant.max_file_bytes, grant.max_sessions), (unlimited, unlimited, Some(2)));
+    assert_eq!(grant.protocols.as_deref(), Some(&[][..]));
+    apply("x --quota-bytes inherit --protocol default --permissions default --overwrite default", &mut grant).unwrap();
+    assert_eq!((grant.quota_bytes, grant.max_sessions, grant.overwrite), (None, Some(2), None));
     assert_eq!((grant.protocols.clone(), grant.permissions), (None, None));
     assert!(apply("x --protocol none,sftp", &mut grant).unwrap_err().is::<Usage>());
 }

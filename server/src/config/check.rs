@@ -140,7 +140,12 @@ fn passive(config: &Config, findings: &mut Findings) {
         if ports < 10 {
             findings.warning(
                 "ftp.passive_ports",
-                format!("{ports} ports let only {ports} data connections be set up at a time; 10 or more are usual"),
+                match ports {
+                    1 => "1 port lets only 1 data connection be set up at a time; 10 or more are usual".to_owned(),
+                    ports => format!(
+                        "{ports} ports let only {ports} data connections be set up at a time; 10 or more are usual"
+                    ),
+                },
             );
         }
         if range.first < 1024 {

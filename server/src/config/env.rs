@@ -41,6 +41,8 @@ pub(super) struct Environment {
     pub(super) log: Option<String>,
     pub(super) log_format: Option<String>,
     pub(super) users: Option<String>,
+    /// Where that came from.
+    pub(super) users_from: String,
     /// One layer per variable, so that each value knows which one it came from.
     pub(super) layers: Vec<(String, Dict)>,
 }
@@ -68,7 +70,10 @@ impl Environment {
                 CONFIG => environment.config = Some(value),
                 LOG => environment.log = Some(value),
                 LOG_FORMAT => environment.log_format = Some(value),
-                USERS => environment.users = Some(value),
+                USERS => {
+                    environment.users = Some(value);
+                    environment.users_from = name;
+                }
                 USERS_FILE => users_file = Some(value),
                 _ => {
                     let layer = layer(&name, &value, &leaves)?;
@@ -84,7 +89,10 @@ impl Environment {
                     format!("{USERS} is set too; set one"),
                 ));
             }
-            environment.users = Some(read_text(Path::new(&file), MAX_USER_LIST_BYTES)?);
+            let text = read_text(Path::new(&file), MAX_USER_LIST_BYTES)
+                .map_err(|error| ConfigError::one(Some(USERS_FILE.to_owned()), None, error.to_string()))?;
+            environment.users = Some(text);
+            environment.users_from = format!("{USERS_FILE} ({file})");
         }
         Ok(environment)
     }
@@ -95,18 +103,23 @@ pub(super) fn variable(path: &str) -> String {
     format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"))
 }
 
+/// The other way round.
+fn key(variable: &str) -> String {
+    variable.strip_prefix(PREFIX).unwrap_or(variable).to_ascii_lowercase().replace("__", ".")
+}
+
 fn layer(name: &str, text: &str, leaves: &[Leaf]) -> Result<Dict, ConfigError> {
     let Some(leaf) = leaves.iter().find(|leaf| variable(&leaf.path) == name) else {
         let known = leaves.iter().map(|leaf| variable(&leaf.path)).chain(SPECIAL.map(str::to_owned));
-        return Err(ConfigError::one(
-            Some("environment".to_owned()),
-            Some(name.to_owned()),
-            format!("no such variable{}", unknown::suggestion(name, known)),
-        ));
+        let message = match unknown::planned(&key(name)) {
+            Some(sentence) => sentence.to_owned(),
+            None => format!("no such variable{}", unknown::suggestion(name, known)),
+        };
+        return Err(ConfigError::one(Some("environment".to_owned()), Some(name.to_owned()), message));
     };
     let wrong = |message: &str| ConfigError::one(Some(name.to_owned()), Some(leaf.path.clone()), message);
     let value = match &leaf.default {
-        Value::Bool(..) => Value::from(match text.trim() {
+        Value::Bool(..) => Value::from(match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => true,
             "false" | "0" | "no" | "off" => false,
             _ => return Err(wrong("true or false is expected")),

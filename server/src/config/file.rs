@@ -71,6 +71,14 @@ impl File {
     }
 }
 
+/// `data_dir` of a file that may be broken: the line at the top, before any table, that sets it.
+pub(super) fn data_dir(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    let text = read_text(path, MAX_FILE_BYTES)?;
+    let top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
+    let mut parsed = top.filter_map(|line| ImDocument::parse(line).ok());
+    Ok(parsed.find_map(|line| Some(PathBuf::from(line.get("data_dir")?.as_str()?))))
+}
+
 /// Reads a text file of bounded size.
 pub(super) fn read_text(path: &Path, most_bytes: u64) -> Result<String, ConfigError> {
     use std::io::Read;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::lists;
-use super::units::{ByteSize, Moment, Secret};
+use super::units::{ByteSize, Count, Moment, Secret};
 
 /// Permissions as people write them: `dropbox`, `all`, `read-only`, `none`, or the verbs by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,11 +175,11 @@ macro_rules! granting {
             /// Room for landed and staged files together, in bytes.
             pub quota_bytes: Option<ByteSize>,
             /// Landed and staged files together.
-            pub quota_files: Option<u64>,
+            pub quota_files: Option<Count>,
             /// Largest file, in bytes.
             pub max_file_bytes: Option<ByteSize>,
             /// Sessions at a time, all protocols together.
-            pub max_sessions: Option<u32>,
+            pub max_sessions: Option<Count>,
             /// Ways in: ftp, ftps, sftp; none or absent means all.
             #[serde(deserialize_with = "lists::optional_list")]
             pub protocols: Option<Vec<Way>>,
@@ -196,9 +196,10 @@ macro_rules! granting {
                     permissions: self.permissions.map(|verbs| verbs.0),
                     overwrite: self.overwrite,
                     quota_bytes: self.quota_bytes.map(|size| size.0),
-                    quota_files: self.quota_files,
+                    quota_files: self.quota_files.map(|files| files.0),
                     max_file_bytes: self.max_file_bytes.map(|size| size.0),
-                    max_sessions: self.max_sessions,
+                    // More sessions than can be counted are no limit.
+                    max_sessions: self.max_sessions.map(|most| u32::try_from(most.0).unwrap_or(u32::MAX)),
                     protocols: self.protocols.as_ref().map(|ways| ways.iter().map(|way| way.0).collect()),
                     networks: self.networks.clone(),
                 }

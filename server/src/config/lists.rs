@@ -51,7 +51,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for ListVisitor<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of strings, or one string")
+        f.write_str("a list of texts in quotes, or one text")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
@@ -73,7 +73,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for OptionalListVisitor<T>
     type Value = Option<Vec<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of strings, or one string")
+        f.write_str("a list of texts in quotes, or one text")
     }
 
     fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::env::{self, Environment};
 use super::error::{ConfigError, Problem};
-use super::file::File;
+use super::file::{self, File};
 use super::units::Secret;
-use super::{Config, check, unknown};
+use super::{Config, check, plain, unknown};
 
 /// Where a file is looked for when none is named.
 const USUAL_PLACES: [&str; 2] = ["./landfall.toml", "/etc/landfall/landfall.toml"];
@@ -91,6 +91,12 @@ impl Loaded {
     pub fn origin(&self, key: &str) -> Origin {
         self.layers.origin(key)
     }
+
+    /// A fault of the value of that key, with the place where it stands.
+    #[must_use]
+    pub fn problem(&self, key: &str, message: String) -> Problem {
+        self.layers.problem(key, message)
+    }
 }
 
 /// Loads the configuration: reads the file, takes what concerns us from `environment`, refuses what it does not know.
@@ -105,7 +111,12 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsSt
     if config.storage.root.as_os_str().is_empty() {
         config.storage.root = config.data_dir.join("files");
     }
+    // What is empty was left out by somebody who keeps the key in the file.
+    for path in [&mut config.storage.staging, &mut config.auth.public_keys_dir] {
+        path.take_if(|path| path.as_os_str().is_empty());
+    }
     config.user_list = Secret::new(environment.users.unwrap_or_default());
+    config.user_list_from = environment.users_from;
     let findings = check::check(&config);
     let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(|finding| finding.fatal);
     let mut problems = errors.into_iter().map(|finding| layers.problem(&finding.key, finding.message)).peekable();
@@ -115,6 +126,45 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsSt
     let warnings = warnings.into_iter().map(|finding| layers.problem(&finding.key, finding.message)).collect();
     let log = LogSettings { filter: environment.log, format: log_format(environment.log_format.as_deref())? };
     Ok(Loaded { config, log, file: layers.file.as_ref().map(|file| file.path.clone()), warnings, layers })
+}
+
+/// How to log, whatever is wrong with the rest.
+///
+/// # Errors
+/// A form that does not exist.
+pub fn log_settings(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<LogSettings, ConfigError> {
+    let mut settings = LogSettings::default();
+    for (name, value) in environment {
+        match (name.to_str(), value.into_string()) {
+            (Some(env::LOG), Ok(filter)) => settings.filter = Some(filter),
+            (Some(env::LOG_FORMAT), Ok(format)) => settings.format = log_format(Some(&format))?,
+            _ => {}
+        }
+    }
+    Ok(settings)
+}
+
+/// The data directory alone, by the same order of layers, however broken the rest is. `None` when a file is there that
+/// cannot be read, so that nobody can tell.
+#[must_use]
+pub fn data_dir(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Option<PathBuf> {
+    if let Some(data_dir) = &flags.data_dir {
+        return Some(data_dir.clone());
+    }
+    let mut named = None;
+    for (name, value) in environment {
+        if name == "LANDFALL_DATA_DIR" {
+            return Some(value.into());
+        }
+        if name == env::CONFIG {
+            named = value.into_string().ok();
+        }
+    }
+    let environment = Environment { config: named, ..Environment::default() };
+    match find_file(flags, &environment) {
+        Some(file) => file::data_dir(&file).ok().map(|found| found.unwrap_or_else(|| Config::default().data_dir)),
+        None => Some(Config::default().data_dir),
+    }
 }
 
 fn find_file(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
@@ -212,7 +262,7 @@ impl Layers {
                 Kind::UnknownVariant(wrong, known) => format!("\"{wrong}\" is not one of {}", known.join(", ")),
                 Kind::Message(message) => message,
                 Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
-                    format!("{found} stands where {wanted} is expected")
+                    format!("{} is expected, not {}", plain::wanted(&wanted), plain::found(&found))
                 }
                 other => other.to_string(),
             };
@@ -228,7 +278,7 @@ fn refuse_unknown(file: &File, values: &Dict) -> Result<(), ConfigError> {
         .map(|unknown| Problem {
             place: Some(file.place(&unknown.path)),
             key: Some(unknown.path.join(".")),
-            message: format!("unknown key{}", unknown.suggestion),
+            message: unknown.message,
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(ConfigError::Wrong(problems)) }

@@ -7,6 +7,7 @@
 //! | `env.rs` | `LANDFALL_…` variables as a layer |
 //! | `file.rs` | the TOML file as a layer, and the line of each key |
 //! | `unknown.rs` | keys that do not exist, and the nearest that does |
+//! | `plain.rs` | what a parser calls things, in an admin's words |
 //! | `check.rs` | what the values mean together: errors and warnings |
 //! | `show.rs` | effective values with their origin, secrets redacted |
 //! | `units.rs`, `lists.rs` | values as people write them |
@@ -23,6 +24,7 @@ mod http;
 mod limits;
 mod lists;
 mod load;
+mod plain;
 mod sftp;
 mod show;
 mod storage;
@@ -44,12 +46,12 @@ pub use ftp::{Ftp, PassiveHost, PortRange, SessionReuse, TlsPolicy};
 pub use grant::{DeclaredGroup, DeclaredUser, Defaults, Verbs, Way};
 pub use http::Http;
 pub use limits::Limits;
-pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, load};
+pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, data_dir, load, log_settings};
 pub use sftp::Sftp;
 pub use show::{as_json, as_toml};
 pub use storage::{Durability, Storage};
 pub use tls::Tls;
-pub use units::{ByteSize, Moment, Period, REDACTED, Secret};
+pub use units::{ByteSize, Count, Moment, Period, REDACTED, Secret};
 
 /// Everything that an admin may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,9 @@ pub struct Config {
     /// `LANDFALL_USERS`, as it stands.
     #[serde(skip)]
     pub user_list: Secret,
+    /// Where that came from: the variable, or the file that it names.
+    #[serde(skip)]
+    pub user_list_from: String,
 }
 
 impl Default for Config {
@@ -97,6 +102,7 @@ impl Default for Config {
             groups: Vec::new(),
             users: Vec::new(),
             user_list: Secret::default(),
+            user_list_from: String::new(),
         }
     }
 }

@@ -53,16 +53,17 @@ fn later_layers_win_and_are_remembered() {
 #[test]
 fn unknown_keys_name_line_and_neighbour() {
     for (text, parts) in [
-        ("\n[ftp]\nlisten_adress = []\n", ["line 3", "ftp.listen_adress", "did you mean listen?"]),
+        ("\n[ftp]\nlisten_adress = []\n", ["line 3", "ftp.listen_adress", "did you mean ftp.listen?"]),
         ("[ftps]\n", ["line 1", "ftps", "did you mean ftp?"]),
         ("passive_ports = \"1-2\"\n", ["line 1", "passive_ports", "did you mean ftp.passive_ports?"]),
         (
             "[[users]]\nname = \"a\"\n[[users]]\nname = \"b\"\npasword = \"x\"\n",
-            ["line 5", "users.1.pasword", "password?"],
+            ["line 5", "users.1.pasword", "did you mean users.password?"],
         ),
         ("users = [\n{ nmae = \"b\" }]\n", ["line 2", "users.0.nmae", "name?"]),
         ("[[groups]]\nquota = 5\n", ["line 2", "groups.0.quota", "quota_"]),
-        ("[[sinks]]\nkind = \"exec\"\n", ["line 1", "sinks", "unknown key"]),
+        ("[[sinks]]\nkind = \"exec\"\n", ["line 1", "sinks", "this version does not have"]),
+        ("[storage]\nurl = \"s3://bucket\"\n", ["line 2", "storage.url", "this version does not have"]),
     ] {
         let error = refusal(text, &[]);
         for part in parts {
@@ -85,7 +86,9 @@ fn wrong_values_name_their_place() {
         ("[ftp]\npassive_ports = \"9-1\"\n", ["line 2", "ftp.passive_ports", "greater"]),
         ("[storage]\nresume_ttl = \"soon\"\n", ["line 2", "storage.resume_ttl", "24h"]),
         ("[defaults]\nquota_bytes = \"lots\"\n", ["line 2", "defaults.quota_bytes", "10GB"]),
-        ("[limits]\ntransfers = -1\n", ["line 2", "limits.transfers", "expected"]),
+        ("[limits]\ntransfers = -1\n", ["line 2", "limits.transfers", "a whole number from 0 up is expected, not -1"]),
+        ("[limits]\ntransfers = [1]\n", ["line 2", "limits.transfers", "expected, not a list"]),
+        ("[ftp]\nactive = 1\n", ["line 2", "ftp.active", "true or false is expected, not 1"]),
         ("[limits]\ntransfers = 0\n", ["line 2", "limits.transfers", "at least 1"]),
         ("[[users]]\nname = \"-\"\n", ["line 2", "users.0.name", "begins with"]),
         ("[ftp\n", ["line 1", "", ""]),
@@ -119,7 +122,7 @@ fn variables_take_many_forms() {
     let loaded = with_file(
         "",
         &[
-            ("LANDFALL_FTP__ACTIVE", "true"),
+            ("LANDFALL_FTP__ACTIVE", "Yes"),
             ("LANDFALL_FTP__TLS", "required"),
             ("LANDFALL_FTP__PASSIVE_PORTS", "50000"),
             ("LANDFALL_STORAGE__RESUME_TTL", "2h"),
@@ -156,6 +159,8 @@ fn wrong_variables_are_refused_by_name() {
         ("LANDFALL_FTP__TLS", "maybe", "optional, required, off"),
         ("LANDFALL_FTP__LISTEN", "[oops", "array"),
         ("LANDFALL_LOG_FORMAT", "xml", "json"),
+        ("LANDFALL_STORAGE__URL", "s3://bucket", "this version does not have"),
+        ("LANDFALL_USERS_FILE", "/no/such/file", "/no/such/file"),
     ] {
         let error = refusal("", &[(name, value)]);
         assert!(error.contains(name) && error.contains(parts), "{parts:?} is missing in: {error}");
@@ -231,5 +236,50 @@ fn show_has_origins_and_no_secret() {
 fn what_is_shown_can_be_fed_back() {
     let loaded = with_file("[defaults]\nnetworks = \"10.0.0.0/8\"\npermissions = \"dropbox\"\n", &[]).unwrap();
     let again = with_file(&as_toml(&loaded).unwrap(), &[]).unwrap();
-    assert_eq!(again.config, loaded.config);
+    let told =
+        |text: String| text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(told(as_toml(&again).unwrap()), told(as_toml(&loaded).unwrap()));
+    assert_eq!(again.config.defaults.networks, loaded.config.defaults.networks);
+}
+
+#[test]
+fn what_nobody_set_is_shown_too() {
+    let loaded = with_file("[defaults]\nquota_files = \"unlimited\"\n", &[]).unwrap();
+    let toml = as_toml(&loaded).unwrap();
+    for line in [
+        "permissions = [\"list\"",
+        "overwrite = \"replace\"",
+        "quota_files = \"unlimited\"  # file: ",
+        "# quota_bytes = \"unlimited\"  # default",
+        "# max_sessions = \"unlimited\"  # default",
+        "# staging = \"./landfall-data/staging\"  # default",
+        "# verifications = ",
+    ] {
+        assert!(toml.lines().any(|shown| shown.starts_with(line)), "{line} is missing in:\n{toml}");
+    }
+    // What stands there as a comment can be taken over as it is.
+    let keys: String = toml.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
+    let again = with_file(&keys, &[]).unwrap();
+    assert_eq!(again.config.defaults.grant().quota_bytes, Some(landfall_auth::Grant::UNLIMITED));
+    let json = as_json(&loaded).unwrap();
+    assert_eq!(json["values"]["defaults"]["max_sessions"], "unlimited");
+    assert_eq!(json["values"]["defaults"]["overwrite"], "replace");
+    assert_eq!(json["sources"]["defaults.max_sessions"], "default");
+}
+
+#[test]
+fn the_data_directory_of_a_broken_file_can_be_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let flags = Flags { config: Some(file.path().to_owned()), data_dir: None };
+    for (text, found) in [
+        ("data_dir = '/a'\nnonsense\n", "/a"),
+        ("x = 1 # [\ndata_dir = \"/b\" # here\n[ftp]\ntls = oops\n", "/b"),
+        ("[ftp]\ndata_dir = '/c'\n", "./landfall-data"),
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        assert_eq!(data_dir(&flags, []).as_deref(), Some(Path::new(found)), "{text}");
+    }
+    assert_eq!(data_dir(&flags, environment(&[("LANDFALL_DATA_DIR", "/e")])).as_deref(), Some(Path::new("/e")));
+    let missing = Flags { config: Some("/no/such.toml".into()), data_dir: None };
+    assert_eq!(data_dir(&missing, []), None);
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
+use landfall_auth::Grant;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
@@ -26,6 +27,9 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
+        if text == "unlimited" {
+            return Ok(Self(Grant::UNLIMITED));
+        }
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let unit: u128 = match unit.trim().to_ascii_lowercase().as_str() {
@@ -62,6 +66,9 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 4] =
             [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+        if self.0 == Grant::UNLIMITED {
+            return f.write_str("unlimited");
+        }
         for (unit, name) in UNITS {
             if self.0 >= unit {
                 let tenths = u128::from(self.0) * 10 / u128::from(unit);
@@ -78,7 +85,34 @@ impl fmt::Display for ByteSize {
 
 impl Serialize for ByteSize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.0)
+        if self.0 == Grant::UNLIMITED { serializer.collect_str(self) } else { serializer.serialize_u64(self.0) }
+    }
+}
+
+/// A number, or `unlimited`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(pub u64);
+
+const COUNT_FORM: &str = "a whole number from 0 up is expected, or unlimited";
+
+impl FromStr for Count {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "unlimited" {
+            return Ok(Self(Grant::UNLIMITED));
+        }
+        text.parse().map(Self).map_err(|_| COUNT_FORM)
+    }
+}
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 == Grant::UNLIMITED {
+            serializer.serialize_str("unlimited")
+        } else {
+            serializer.serialize_u64(self.0)
+        }
     }
 }
 
@@ -151,6 +185,13 @@ impl Moment {
         const LATEST_SECONDS: u64 = 253_402_300_799;
         Self(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST_SECONDS)))
     }
+
+    /// For programs: RFC 3339 in UTC, always with milliseconds, so that times sort as text.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        OffsetDateTime::from(self.0).format(&form).unwrap_or_default()
+    }
 }
 
 impl FromStr for Moment {
@@ -166,7 +207,7 @@ impl FromStr for Moment {
 }
 
 impl fmt::Display for Moment {
-    /// RFC 3339 in UTC, without a fraction of a second.
+    /// RFC 3339 in UTC, without a fraction of a second: for people and for the configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moment = OffsetDateTime::from(self.0).truncate_to_second();
         f.write_str(&moment.format(&Rfc3339).map_err(|_| fmt::Error)?)
@@ -212,7 +253,7 @@ macro_rules! read_as_written {
     )*};
 }
 
-read_as_written!(ByteSize: SIZE_FORM, Period: PERIOD_FORM, Moment: MOMENT_FORM);
+read_as_written!(ByteSize: SIZE_FORM, Count: COUNT_FORM, Period: PERIOD_FORM, Moment: MOMENT_FORM);
 
 /// A text that is shown to nobody: `Debug` and `Serialize` write dots.
 #[derive(Clone, PartialEq, Eq, Default)]

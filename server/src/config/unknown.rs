@@ -17,8 +17,8 @@ pub(super) struct Leaf {
 pub(super) struct Unknown {
     /// Its path.
     pub(super) path: Vec<String>,
-    /// ` did you mean …` or nothing.
-    pub(super) suggestion: String,
+    /// What is wrong with it, and the nearest that exists.
+    pub(super) message: String,
 }
 
 fn schema<T: serde::Serialize>(of: T) -> Dict {
@@ -54,7 +54,8 @@ fn walk(at: &mut Vec<String>, file: &Dict, schema_here: &Dict, all: &[String], f
         at.push(key.clone());
         match (schema_here.get(key), value) {
             (None, _) => {
-                let mut suggestion = suggestion(key, schema_here.keys().cloned());
+                let section = section(at);
+                let mut suggestion = suggestion_below(&section, key, schema_here.keys().cloned());
                 if suggestion.is_empty() {
                     // The right key under the wrong table: `listen_ftp`, or `passive_ports` at the top.
                     let written = at.join(".");
@@ -64,7 +65,11 @@ fn walk(at: &mut Vec<String>, file: &Dict, schema_here: &Dict, all: &[String], f
                         None => self::suggestion(&written, all.iter().cloned()),
                     };
                 }
-                found.push(Unknown { path: at.clone(), suggestion });
+                let message = match planned(&at.join(".")) {
+                    Some(sentence) => sentence.to_owned(),
+                    None => format!("unknown key{suggestion}"),
+                };
+                found.push(Unknown { path: at.clone(), message });
             }
             (Some(Value::Dict(_, inner)), Value::Dict(_, dict)) => walk(at, dict, inner, all, found),
             (Some(Value::Array(..)), Value::Array(_, items)) => {
@@ -87,13 +92,38 @@ fn walk(at: &mut Vec<String>, file: &Dict, schema_here: &Dict, all: &[String], f
     }
 }
 
+/// What people may know from the plan of this program, and what to do without it.
+pub(super) fn planned(path: &str) -> Option<&'static str> {
+    match path {
+        "storage.url" => Some("this version does not have object storage; set storage.root to a directory"),
+        "sinks" => {
+            Some("this version does not have [[sinks]]; follow what lands by `landfall uploads --follow --json`")
+        }
+        _ => None,
+    }
+}
+
+/// The table that a key stands in, with a dot behind it: `ftp.`; the number of an entry is left out.
+fn section(at: &[String]) -> String {
+    let tables = at.iter().take(at.len().saturating_sub(1)).filter(|step| step.parse::<usize>().is_err());
+    tables.fold(String::new(), |section, table| section + table + ".")
+}
+
+/// The nearest key of a table, with the table's name.
+fn suggestion_below(section: &str, wrong: &str, known: impl IntoIterator<Item = String>) -> String {
+    match nearest(wrong, known) {
+        Some(name) => format!("; did you mean {section}{name}?"),
+        None => String::new(),
+    }
+}
+
 /// `; did you mean X?` for the nearest of `known`, or nothing when none is near.
 pub(super) fn suggestion(wrong: &str, known: impl IntoIterator<Item = String>) -> String {
+    suggestion_below("", wrong, known)
+}
+
+fn nearest(wrong: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
     const NEAR: f64 = 0.8;
-    let nearest = known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wrong, &name), name))
-        .filter(|(near, _)| *near >= NEAR)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"))
+    let near = known.into_iter().map(|name| (strsim::jaro_winkler(wrong, &name), name));
+    near.filter(|(near, _)| *near >= NEAR).max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
 }

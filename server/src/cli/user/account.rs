@@ -6,9 +6,10 @@ use anyhow::bail;
 use clap::Args;
 use landfall_auth::Kind;
 
+use super::super::Usage;
 use super::super::context::Context;
 use super::super::output;
-use super::super::password::PasswordFlags;
+use super::super::password::{Otherwise, PasswordFlags};
 use super::{refuse_declared, tell_password};
 
 const PASSWD: &str = "\
@@ -31,7 +32,7 @@ pub(in crate::cli) struct Passwd {
 
 impl Passwd {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let Some(password) = self.password.obtain(false)? else { return Ok(()) };
+        let Some(password) = self.password.obtain(Otherwise::Ask)? else { return Ok(()) };
         existing(context, &self.name, async |users| {
             Ok(users.set_password(&self.name, Some(&password.secret)).await?)
         })?;
@@ -76,15 +77,18 @@ impl Enable {
 pub(in crate::cli) struct Remove {
     /// Login name.
     name: String,
-    /// Do not ask.
+    /// Do not ask; needed where no terminal is.
     #[arg(long, short)]
     yes: bool,
 }
 
 impl Remove {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        if !self.yes && !std::io::stdin().is_terminal() {
+            return Err(Usage("nobody is there to be asked: add --yes to remove the user".to_owned()).into());
+        }
         let home = existing(context, &self.name, async |users| Ok(users.get(&self.name).await?.home))?;
-        if !self.yes && std::io::stdin().is_terminal() && !confirmed(&self.name)? {
+        if !self.yes && !confirmed(&self.name)? {
             bail!("nothing was removed");
         }
         existing(context, &self.name, async |users| Ok(users.remove(&self.name).await?))?;
@@ -106,12 +110,8 @@ fn existing<T>(
     name: &str,
     work: impl AsyncFnOnce(landfall_auth::Users) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let done = context.with_users_if_any(async |loaded, users| {
+    context.with_existing(Kind::User, name, async |loaded, users| {
         refuse_declared(&loaded, name)?;
         work(users).await
-    })?;
-    match done {
-        Some(done) => Ok(done),
-        None => Err(landfall_auth::Error::NotFound { kind: Kind::User, name: name.to_owned() }.into()),
-    }
+    })
 }

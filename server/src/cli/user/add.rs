@@ -1,14 +1,15 @@
 //! `landfall user add`.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use landfall_auth::{Grant, NewUser};
+use landfall_auth::{Grant, Kind, NewUser};
 
 use super::super::context::Context;
 use super::super::key::read_keys;
 use super::super::limits::{LimitFlags, Setting, list};
-use super::super::password::PasswordFlags;
+use super::super::password::{Otherwise, PasswordFlags};
 use super::{refuse_declared, tell_password};
 use crate::config::Moment;
 
@@ -53,7 +54,7 @@ impl Add {
         let keys = read_keys(&self.keys)?;
         let mut grant = Grant::default();
         self.limits.apply(&mut grant)?;
-        let password = self.password.obtain(!keys.is_empty())?;
+        let password = self.password.obtain(if keys.is_empty() { Otherwise::AskForKeyToo } else { Otherwise::None })?;
         let groups = list("group", self.groups.into_iter().map(Setting::Set).collect())?;
         let new = NewUser {
             name: self.name.clone(),
@@ -66,17 +67,29 @@ impl Add {
             expires: self.expires.and_then(Setting::into_option).map(|moment| moment.0),
             ..NewUser::default()
         };
-        let user = context.with_users(async |loaded, users| {
+        new.check()?;
+        if let Some(group) = new.groups.first() {
+            // Where nothing is stored yet there is no such group, and the attempt must not make a data directory.
+            context.with_existing(Kind::Group, group, async |_, _| Ok(()))?;
+        }
+        let (user, place) = context.with_users(async |loaded, users| {
             refuse_declared(&loaded, &new.name)?;
             let known = users.list_groups().await?;
             if let Some(group) = new.groups.iter().find(|name| !known.iter().any(|group| group.name == **name)) {
                 // A group that does not exist grants nothing and forbids nothing, which is never what was meant.
                 anyhow::bail!("there is no group \"{group}\"; add it first: landfall group add {group}");
             }
-            Ok(users.add(new).await?)
+            let user = users.add(new).await?;
+            let root = std::path::absolute(&loaded.config.storage.root)?;
+            let place = root.join(user.home.trim_start_matches('/'));
+            Ok((user, place))
         })?;
+        if std::fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some()) {
+            let note = format!("note: {} holds files already; {} has them from now on", place.display(), user.name);
+            drop(writeln!(std::io::stderr(), "{note}"));
+        }
         let generated = password.filter(|password| password.generated).map(|password| password.secret);
-        let done = format!("user {} added; files land in {}", user.name, user.home);
+        let done = format!("user {} added; files land in {}", user.name, place.display());
         tell_password(&user.name, generated.as_ref(), self.json, &done)
     }
 }

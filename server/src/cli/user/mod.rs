@@ -5,6 +5,8 @@ mod add;
 mod set;
 mod show;
 
+pub(super) use show::kept_in;
+
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use landfall_auth::Secret;

@@ -1,7 +1,7 @@
 //! `landfall user set`.
 
 use clap::Args;
-use landfall_auth::Change;
+use landfall_auth::{Change, Kind};
 
 use super::super::Usage;
 use super::super::context::Context;
@@ -17,6 +17,8 @@ Examples:
   landfall user set acme --network 192.0.2.0/24,2001:db8::/32";
 
 /// Change a supplier; what is not named stays as it is.
+///
+/// A limit of `none` is the supplier's own and wins over its groups; `default` leaves it to them, then to [defaults].
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Set {
@@ -50,7 +52,7 @@ impl Set {
                 Usage("nothing to change: name at least one flag, such as --quota-bytes 10GB".to_owned()).into()
             );
         }
-        let user = context.with_users(async |loaded, users| {
+        let user = context.with_existing(Kind::User, &name, async |loaded, users| {
             refuse_declared(&loaded, &name)?;
             let known = users.list_groups().await?;
             let unknown = |group: &&String| !known.iter().any(|known| known.name == **group);

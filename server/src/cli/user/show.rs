@@ -5,7 +5,7 @@ use landfall_auth::{Kind, Source, User};
 use serde::Serialize;
 
 use super::super::context::Context;
-use super::super::limits::{describe, unsaid};
+use super::super::limits::{as_json, describe, in_full};
 use super::super::output;
 use crate::clock::now;
 use crate::config::Moment;
@@ -36,7 +36,7 @@ impl List {
                     state(user).to_owned(),
                     if user.has_password { "yes" } else { "no" }.to_owned(),
                     user.key_count.to_string(),
-                    source(user).to_owned(),
+                    kept_in(user.source).to_owned(),
                     user.home.clone(),
                 ]
             })
@@ -46,6 +46,9 @@ impl List {
 }
 
 /// Show one supplier and what holds for it.
+///
+/// In JSON a limit of "grant" is null where the supplier has no value of its own, "unlimited" (lists: "all") where its
+/// own value is that there is no limit; "effective" is never null.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landfall user show acme\n  landfall user show acme --json")]
 pub(in crate::cli) struct Show {
@@ -58,23 +61,19 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let found = context.with_users_if_any(async |_, users| {
-            Ok((users.get(&self.name).await?, users.last_login(&self.name).await?, users.list_keys(&self.name).await?))
+        let name = &*self.name;
+        let (user, last_login, keys) = context.with_existing(Kind::User, name, async |_, users| {
+            Ok((users.get(name).await?, users.last_login(name).await?, users.list_keys(name).await?))
         })?;
-        let Some((user, last_login, keys)) = found else {
-            return Err(landfall_auth::Error::NotFound { kind: Kind::User, name: self.name }.into());
-        };
-        let last_login = last_login.map(|login| {
-            serde_json::json!({ "at": Moment(login.at).to_string(), "protocol": login.protocol, "peer": login.peer })
-        });
         if self.json {
+            let last_login = last_login.map(|login| {
+                let at = Moment(login.at).in_full();
+                serde_json::json!({ "at": at, "protocol": login.protocol, "peer": login.peer })
+            });
             let keys: Vec<&str> = keys.iter().map(landfall_auth::PublicKey::fingerprint).collect();
             return output::json(&Detailed { user: Shown::from(user), last_login, keys });
         }
-        let login = last_login.as_ref().map(|login| {
-            let part = |name: &str| login.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-            format!("{} over {} from {}", part("at"), part("protocol"), part("peer"))
-        });
+        let login = last_login.map(|login| format!("{} over {} from {}", Moment(login.at), login.protocol, login.peer));
         let facts = [
             ("name", user.name.clone()),
             ("home", user.home.clone()),
@@ -83,7 +82,7 @@ impl Show {
             ("expires", user.expires.map(|end| Moment(end).to_string()).unwrap_or_default()),
             ("groups", user.groups.join(", ")),
             ("password", if user.has_password { "yes" } else { "no" }.to_owned()),
-            ("kept in", source(&user).to_owned()),
+            ("kept in", kept_in(user.source).to_owned()),
             ("last login", login.unwrap_or_default()),
         ];
         let mut text = output::facts(&facts);
@@ -93,11 +92,8 @@ impl Show {
         text.push('\n');
         let rows: Vec<[String; 3]> = describe(&user.grant)
             .into_iter()
-            .zip(describe(&user.effective))
-            .map(|((name, own), (_, effective))| {
-                let holds = if effective.is_empty() { unsaid(name).to_owned() } else { effective };
-                [name.to_owned(), own, holds]
-            })
+            .zip(describe(&in_full(&user.effective)))
+            .map(|((name, own), (_, holds))| [name.to_owned(), own, holds])
             .collect();
         text.push_str(&output::table(["LIMIT", "OWN", "WHAT HOLDS"], &rows));
         Ok(output::text(&text)?)
@@ -114,8 +110,9 @@ fn state(user: &User) -> &'static str {
     }
 }
 
-fn source(user: &User) -> &'static str {
-    match user.source {
+/// Where an entry is kept, in words.
+pub(in crate::cli) fn kept_in(source: Source) -> &'static str {
+    match source {
         Source::Database => "database",
         Source::Config => "configuration",
     }
@@ -134,8 +131,8 @@ pub(super) struct Shown {
     source: Source,
     has_password: bool,
     key_count: u32,
-    grant: landfall_auth::Grant,
-    effective: landfall_auth::Grant,
+    grant: serde_json::Value,
+    effective: serde_json::Value,
 }
 
 impl From<User> for Shown {
@@ -146,13 +143,13 @@ impl From<User> for Shown {
             home: user.home,
             email: user.email,
             disabled: user.disabled,
-            expires: user.expires.map(|end| Moment(end).to_string()),
+            expires: user.expires.map(|end| Moment(end).in_full()),
             groups: user.groups,
             source: user.source,
             has_password: user.has_password,
             key_count: user.key_count,
-            grant: user.grant,
-            effective: user.effective,
+            grant: as_json(&user.grant),
+            effective: as_json(&in_full(&user.effective)),
         }
     }
 }
