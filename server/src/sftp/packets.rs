@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn a_trickle_is_put_together() {
         let mut framer = Framer::default();
-        let raw = write_packet(1, b"h", 0, &[3; 100_000]);
+        let raw = write_packet(1, b"h", 0, &vec![3; 100_000]);
         for byte in &raw[..raw.len() - 1] {
             framer.push(Bytes::copy_from_slice(&[*byte]));
             assert_eq!(framer.next_packet().unwrap(), None);
