@@ -170,9 +170,11 @@ fn a_dropbox_takes_and_shows_nothing() {
     let mut client = rig.client();
     assert!(client.upload("STOR a.bin", b"hello").starts_with("226 "));
     client.passive();
-    for line in ["LIST", "NLST", "MLSD", "RETR a.bin", "DELE a.bin", "MKD in", "SIZE a.bin", "STAT /"] {
+    for line in ["LIST", "NLST", "MLSD", "RETR a.bin", "DELE a.bin", "MKD in", "SIZE b.bin", "STAT /"] {
         client.expect(line, 550);
     }
+    // Clients ask whether their own upload is there.
+    client.expect("SIZE a.bin", 213);
     client.expect("STOR a.bin", 550);
 }
 
