@@ -45,7 +45,11 @@ impl Lines {
     pub fn push(&mut self, received: &[u8]) {
         for &byte in received.iter().take(self.room()) {
             match (self.telnet, byte) {
-                (Telnet::Data, IAC) => self.telnet = Telnet::Command,
+                // Only before a command, where clients send such sequences: within one, the byte is part of a name that is
+                // not UTF-8, and a name is refused, never altered.
+                (Telnet::Data, IAC) if self.bytes.last().is_none_or(|last| *last == b'\n') => {
+                    self.telnet = Telnet::Command;
+                }
                 (Telnet::Command, WILL..=DONT) => self.telnet = Telnet::Option,
                 (Telnet::Command, IAC) | (Telnet::Data, _) => {
                     self.telnet = Telnet::Data;
@@ -145,7 +149,9 @@ mod tests {
     fn telnet_is_taken_out() {
         assert_eq!(lines_of(&[b"\xff\xf4\xff\xf2ABOR\r\n"]), [b"ABOR".to_vec()]);
         assert_eq!(lines_of(&[b"\xff", b"\xfd", b"\x06NOOP\r\n"]), [b"NOOP".to_vec()]);
-        assert_eq!(lines_of(&[b"A\xff\xffB\n"]), [b"A\xffB".to_vec()]);
+        assert_eq!(lines_of(&[b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\n"]), [b"NOOP".to_vec(), b"ABOR".to_vec()]);
+        assert_eq!(lines_of(&[b"\xff\xffB\n"]), [b"\xffB".to_vec()]);
+        assert_eq!(lines_of(&[b"STOR a\xff\xf1.jpg\n"]), [b"STOR a\xff\xf1.jpg".to_vec()]);
     }
 
     #[test]

@@ -41,8 +41,7 @@ pub mod time;
 mod transfer;
 mod upload;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 
 use landfall_auth::Login;
 
@@ -75,7 +74,7 @@ pub struct Engine {
 pub struct Shared {
     buffers: buffers::Pool,
     lookup: passive::Lookup,
-    transfers: AtomicU32,
+    running: Mutex<transfer::Running>,
 }
 
 impl Engine {

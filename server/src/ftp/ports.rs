@@ -1,8 +1,10 @@
 //! PASV, EPSV, PORT, EPRT: where the next data connection comes from (RFC 959, RFC 2428).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::passive::{self, Way};
 use super::reply::Reply;
@@ -58,6 +60,8 @@ impl Session {
         match bound {
             Ok((listener, port)) => {
                 self.state.way = Some(Way::Passive(listener));
+                let patience = Duration::from_secs(self.engine.limits.data_connect_seconds);
+                self.state.way_until = Some(Instant::now() + patience);
                 Ok(port)
             }
             Err(error) => {
@@ -91,6 +95,7 @@ impl Session {
         if address.port() < LOWEST_ACTIVE_PORT {
             return Err(Reply::new(501, "The port must be 1024 or higher"));
         }
+        self.state.way_until = None;
         self.state.way = Some(Way::Active(SocketAddr::new(self.peer.ip(), address.port())));
         Ok(Reply::new(200, "Active mode"))
     }

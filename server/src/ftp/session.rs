@@ -108,6 +108,8 @@ pub(super) struct State {
     pub(super) facts: Chosen,
     /// PASV, EPSV, PORT, EPRT, for the next transfer.
     pub(super) way: Option<Way>,
+    /// When a passive port that nobody connects to is given back: there are few of them, and they are everybody's.
+    pub(super) way_until: Option<Instant>,
 }
 
 /// One session.
@@ -194,22 +196,34 @@ impl Session {
             Some(_) => (Instant::now() + Duration::from_secs(self.engine.limits.idle_seconds), End::Idle),
             None => (self.login_by, End::LoginDeadline),
         };
-        let kicked = async {
-            match &ended {
-                Some(ended) => ended.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = kicked => Err(End::Ended),
-            () = self.engine.lifecycle.draining() => Err(End::Draining),
-            line = self.control.line() => match line {
-                Ok(Ok(Some(line))) => Ok(line),
-                Ok(Err(_)) => Err(End::LineTooLong),
-                Ok(Ok(None)) | Err(_) => Err(End::Lost),
-            },
-            () = sleep_until(deadline) => Err(overdue),
+        loop {
+            let kicked = async {
+                match &ended {
+                    Some(ended) => ended.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let unused = async {
+                match self.state.way_until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            return tokio::select! {
+                biased;
+                () = kicked => Err(End::Ended),
+                () = self.engine.lifecycle.draining() => Err(End::Draining),
+                line = self.control.line() => match line {
+                    Ok(Ok(Some(line))) => Ok(line),
+                    Ok(Err(_)) => Err(End::LineTooLong),
+                    Ok(Ok(None)) | Err(_) => Err(End::Lost),
+                },
+                () = sleep_until(deadline) => Err(overdue),
+                () = unused => {
+                    (self.state.way, self.state.way_until) = (None, None);
+                    continue;
+                }
+            };
         }
     }
 

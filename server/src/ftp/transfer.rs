@@ -1,9 +1,9 @@
 //! A transfer seen from the control connection: it begins, is asked about, is stopped, may land, and gets its reply.
 //! The bytes move on a thread of their own.
 
+use std::collections::HashMap;
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use landfall_storage::{Begin, Kind, VirtualPath};
@@ -41,23 +41,46 @@ pub(super) enum Job {
     List(Names),
 }
 
+/// Of all transfers, one user may run this share: nobody keeps the others out.
+const SHARE_OF_ONE_USER: u32 = 4;
+
+/// Transfers under way, in all and by user.
+#[derive(Default)]
+pub(super) struct Running {
+    total: u32,
+    users: HashMap<String, u32>,
+}
+
 /// A place among the transfers of all sessions.
-pub(super) struct Place(Arc<Engine>);
+pub(super) struct Place {
+    engine: Arc<Engine>,
+    user: String,
+}
 
 impl Place {
-    fn take(engine: &Arc<Engine>) -> Option<Self> {
+    fn take(engine: &Arc<Engine>, user: String) -> Option<Self> {
         let most = engine.limits.transfers;
-        let taken = engine
-            .shared
-            .transfers
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| (running < most).then_some(running + 1));
-        taken.is_ok().then(|| Self(engine.clone()))
+        let mut running = engine.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = running.users.get(&user).copied().unwrap_or(0);
+        if running.total >= most || own >= most.div_ceil(SHARE_OF_ONE_USER) {
+            return None;
+        }
+        running.total += 1;
+        running.users.insert(user.clone(), own + 1);
+        Some(Self { engine: engine.clone(), user })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.shared.transfers.fetch_sub(1, Ordering::AcqRel);
+        let mut running = self.engine.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.total = running.total.saturating_sub(1);
+        if let Some(own) = running.users.get_mut(&self.user) {
+            *own -= 1;
+            if *own == 0 {
+                running.users.remove(&self.user);
+            }
+        }
     }
 }
 
@@ -199,7 +222,9 @@ impl Session {
     pub(super) fn prepare(&mut self) -> Result<Prepared, Reply> {
         let terms = self.data_terms()?;
         let way = self.state.way.take().ok_or_else(|| Reply::new(425, "Use EPSV or PASV first"))?;
-        let place = Place::take(&self.engine)
+        self.state.way_until = None;
+        let user = self.files.as_ref().map(|files| files.user().name.clone()).unwrap_or_default();
+        let place = Place::take(&self.engine, user)
             .ok_or_else(|| Reply::new(450, "Too many transfers run at this moment; try again in a while"))?;
         Ok(Prepared { way, terms, place, question: None })
     }

@@ -179,6 +179,35 @@ fn passive_ports_run_out_and_come_back() {
 }
 
 #[test]
+fn a_passive_port_that_nobody_uses_goes_back() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let rig = Rig::with(|config, limits| {
+        config.passive_ports = PortRange { first: free, last: free };
+        limits.data_connect_seconds = 1;
+    });
+    let (mut one, mut two) = (rig.client(), rig.client());
+    one.passive();
+    // Whatever the holder says meanwhile: only its use keeps it.
+    loop {
+        two.send(b"EPSV\r\n");
+        if two.reply().starts_with("229 ") {
+            break;
+        }
+        one.expect("NOOP", 200);
+    }
+    one.expect("STOR a.bin", 425);
+}
+
+#[test]
+fn one_user_does_not_run_all_transfers() {
+    let rig = Rig::with(|_, limits| limits.transfers = 4);
+    let (mut one, mut two) = (rig.client(), rig.client());
+    let _data = one.begin("STOR a.bin");
+    two.passive();
+    two.expect("STOR b.bin", 450);
+}
+
+#[test]
 fn what_pasv_and_epsv_say() {
     let rig = Rig::with(|config, _| config.passive_host = PassiveHost::Host("198.51.100.7".to_owned()));
     let mut client = rig.client();
