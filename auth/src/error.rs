@@ -24,8 +24,8 @@ impl fmt::Display for Kind {
     }
 }
 
-fn in_words(members: &i64) -> String {
-    if *members == 1 { "1 member".to_owned() } else { format!("{members} members") }
+fn in_words(members: i64) -> String {
+    if members == 1 { "1 member".to_owned() } else { format!("{members} members") }
 }
 
 /// Why users, groups or keys could not be read or changed.
@@ -123,7 +123,7 @@ pub enum Error {
         name: String,
     },
     /// The group still has members.
-    #[error("group {name:?} still has {}; take them out of it first", in_words(.members))]
+    #[error("group {name:?} still has {}; take them out of it first", in_words(*.members))]
     GroupInUse {
         /// Which group.
         name: String,

@@ -65,18 +65,22 @@ fn limits_are_set_shown_and_taken_away() {
     assert_eq!(user["grant"]["overwrite"], "version");
     assert_eq!(user["grant"]["permissions"]["read"], false);
     assert_eq!(user["effective"]["max_sessions"], 3, "the group's value");
-    assert_eq!(user["expires"], "2999-01-31T00:00:00Z");
+    assert_eq!(user["expires"], "2999-01-31T00:00:00.000Z");
     assert!(!user.to_string().contains("secret-of-acme") && !user.to_string().contains("argon2"));
 
     let line =
         "user set acme --quota-bytes none --protocol none --network none --expires none --group none --email none";
     server.cli(&line.split_whitespace().collect::<Vec<_>>()).ok();
     let user = show();
-    for (part, key) in
-        [("grant", "quota_bytes"), ("grant", "protocols"), ("grant", "networks"), ("effective", "max_sessions")]
-    {
-        assert_eq!(user[part][key], serde_json::Value::Null, "{key}");
+    for (part, key, value) in [
+        ("grant", "quota_bytes", "unlimited"),
+        ("grant", "protocols", "all"),
+        ("grant", "networks", "all"),
+        ("effective", "max_sessions", "unlimited"),
+    ] {
+        assert_eq!(user[part][key], value, "{key}");
     }
+    assert_eq!(user["grant"]["max_sessions"], serde_json::Value::Null);
     assert_eq!((&user["expires"], &user["email"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     assert_eq!(user["grant"]["overwrite"], "version", "what was not named stays");
     fails(&server.cli(&["user", "set", "acme"]), 2, "nothing to change");
@@ -165,7 +169,8 @@ fn a_backup_is_for_its_owner_and_a_damaged_one_is_refused() {
     assert!(!names.iter().any(|name| name.to_string_lossy().starts_with('.')), "left behind: {names:?}");
 
     fails(&server.cli(&["restore", name]), 1, "--force");
-    server.cli(&["user", "remove", "acme"]).ok();
+    fails(&server.cli(&["user", "remove", "acme"]), 2, "--yes");
+    server.cli(&["user", "remove", "acme", "--yes"]).ok();
     server.cli(&["restore", name, "--force"]).ok();
     server.cli(&["user", "show", "acme"]).ok();
 
@@ -200,4 +205,154 @@ fn pages_and_completions() {
     let pages = server.directory().path().join("man");
     server.cli(&["man", "--dir", pages.to_str().unwrap()]).ok();
     assert!(pages.join("landfall-user-add.1").exists());
+}
+
+#[test]
+fn an_own_value_wins_over_a_group() {
+    let server = nowhere();
+    server.cli(&["group", "add", "press", "--quota-bytes", "1GB", "--protocol", "sftp"]).ok();
+    server.cli(&["user", "add", "acme", "--generate-password", "--group", "press"]).ok();
+    let effective = || json(&server.cli(&["user", "show", "acme", "--json"]).ok())["effective"].clone();
+    assert_eq!(effective()["quota_bytes"], 1_000_000_000);
+    server.cli(&["user", "set", "acme", "--quota-bytes", "none", "--protocol", "none"]).ok();
+    let holds = effective();
+    assert_eq!((&holds["quota_bytes"], &holds["protocols"]), (&"unlimited".into(), &"all".into()));
+    assert_eq!((&holds["overwrite"], &holds["permissions"]["write"]), (&"replace".into(), &true.into()));
+    assert!(!holds.as_object().unwrap().values().any(serde_json::Value::is_null), "{holds}");
+    assert!(server.cli(&["user", "show", "acme"]).ok().stdout.contains("unlimited"));
+    server.cli(&["user", "set", "acme", "--quota-bytes", "default", "--protocol", "inherit"]).ok();
+    let holds = effective();
+    assert_eq!((&holds["quota_bytes"], &holds["protocols"]), (&1_000_000_000.into(), &serde_json::json!(["sftp"])));
+}
+
+#[test]
+fn a_check_refuses_what_a_start_would() {
+    let users = "[[users]]\nname = \"delta\"\npassword = \"x\"\ngroups = [\"gone\"]\n";
+    let hash = "[[users]]\nname = \"delta\"\npassword_hash = \"$nonsense$\"\n";
+    let key = "[[users]]\nname = \"delta\"\npublic_keys = [\"nonsense\"]\n";
+    for (tables, variable, words) in [
+        (users, None, "no group \\\"gone\\\""),
+        (hash, None, "password_hash"),
+        (key, None, "public_keys"),
+        ("", Some(("LANDFALL_LOG", "bogus=bogus")), "LANDFALL_LOG: "),
+        ("", Some(("LANDFALL_USERS", "acme")), "LANDFALL_USERS: entry 1"),
+    ] {
+        let mut builder = Server::builder().tables(tables);
+        if let Some((name, value)) = variable {
+            builder = builder.environment(name, value);
+        }
+        let server = builder.prepare(Arc::new(TempDir::new().unwrap()));
+        let outcome = server.cli(&["config", "check", "--json"]);
+        assert_eq!((outcome.status.code(), &json(&outcome)["ok"]), (Some(1), &false.into()), "{words}");
+        assert!(json(&outcome)["errors"].to_string().contains(words), "{words:?} is missing in: {}", outcome.stdout);
+        let text = server.cli(&["config", "check"]).stderr;
+        for cause in text.trim().split(": ").skip(1) {
+            assert_eq!(text.matches(cause).count(), 1, "said twice: {text}");
+        }
+        assert_eq!(server.cli(&["serve"]).status.code(), Some(1), "{words}");
+    }
+    let server = Server::builder().tables(users).prepare(Arc::new(TempDir::new().unwrap()));
+    server.cli(&["group", "add", "gone"]).ok();
+    server.cli(&["config", "check"]).ok();
+    server.cli(&["user", "add", "other", "--generate-password"]).ok();
+}
+
+#[test]
+fn a_missing_data_directory_is_not_an_empty_one() {
+    let server = nowhere();
+    let place = server.data().display().to_string();
+    for command in [&["user", "list"][..], &["group", "list"], &["uploads"]] {
+        let outcome = server.cli(command).ok();
+        assert!(outcome.stderr.contains(&format!("no data directory at {place}")), "{}", outcome.text());
+    }
+    for command in [
+        &["user", "show", "acme"][..],
+        &["user", "set", "acme", "--quota-bytes", "1GB"],
+        &["user", "add", "acme", "--generate-password", "--group", "gone"],
+        &["key", "list", "acme"],
+        &["key", "remove", "acme", "x"],
+        &["group", "set", "press", "--max-sessions", "1"],
+        &["group", "show", "press"],
+        &["group", "remove", "press"],
+        &["backup", "x.tar"],
+    ] {
+        fails(&server.cli(command), 1, &place);
+    }
+    for command in [&["user", "add", "../x", "--generate-password"][..], &["group", "add", "a b"]] {
+        fails(&server.cli(command), 2, "cannot be a name");
+    }
+    fails(&server.cli(&["user", "add", "acme", "--generate-password", "--home", "x"]), 2, "home");
+    assert!(!server.data().exists(), "a command that failed made a data directory");
+    // Not a directory at all: nobody can tell what is in there.
+    std::fs::write(server.data(), "").unwrap();
+    fails(&server.cli(&["user", "list"]), 1, &place);
+}
+
+#[test]
+fn declared_groups_are_changed_where_they_are_declared() {
+    let tables = "[[groups]]\nname = \"press\"\nmax_sessions = 3\n";
+    let server = Server::builder().tables(tables).start();
+    server.cli(&["group", "add", "shops", "--quota-bytes", "none"]).ok();
+    let show = |name: &str| json(&server.cli(&["group", "show", name, "--json"]).ok());
+    assert_eq!((&show("press")["source"], &show("shops")["source"]), (&"config".into(), &"database".into()));
+    assert_eq!(show("shops")["grant"]["quota_bytes"], "unlimited");
+    server.cli(&["user", "add", "acme", "--generate-password", "--group", "press"]).ok();
+    assert_eq!(show("press")["members"], serde_json::json!(["acme"]));
+    fails(&server.cli(&["group", "set", "press", "--max-sessions", "9"]), 1, "landfall.toml line");
+    fails(&server.cli(&["group", "remove", "press"]), 1, "landfall.toml line");
+    fails(&server.cli(&["group", "add", "Press"]), 1, "landfall.toml line");
+    let listed = server.cli(&["group", "list"]).ok().stdout;
+    assert!(listed.lines().any(|line| line.starts_with("press") && line.contains("configuration")), "{listed}");
+}
+
+#[test]
+fn a_wrong_file_is_not_shown_and_a_missing_folder_is_named() {
+    let server = nowhere();
+    let wrong = server.directory().path().join("wrong");
+    std::fs::write(&wrong, "secret-in-a-file ".repeat(100)).unwrap();
+    let outcome = server.cli(&["restore", wrong.to_str().unwrap()]);
+    fails(&outcome, 1, "no sound backup");
+    assert!(!outcome.text().contains("secret-in"), "{}", outcome.text());
+    server.cli(&["user", "add", "acme", "--generate-password"]).ok();
+    fails(&server.cli(&["backup", "/no/such/folder/x.tar"]), 1, "cannot write /no/such/folder/x.tar: No such file");
+    fails(&server.cli(&["backup", "-"]), 2, "name of a file");
+}
+
+#[test]
+fn a_name_that_comes_back_finds_its_files() {
+    let server = nowhere();
+    let added = server.cli(&["user", "add", "acme", "--generate-password"]).ok();
+    assert!(added.stdout.contains(server.home("acme").to_str().unwrap()), "{}", added.stdout);
+    assert!(added.stderr.is_empty(), "{}", added.stderr);
+    server.cli(&["user", "remove", "acme", "--yes"]).ok();
+    std::fs::create_dir_all(server.home("acme")).unwrap();
+    std::fs::write(server.home("acme").join("a.jpg"), "x").unwrap();
+    let added = server.cli(&["user", "add", "acme", "--generate-password"]).ok();
+    assert!(added.stderr.contains("holds files already"), "{}", added.text());
+}
+
+#[test]
+fn the_example_configuration_is_all_defaults() {
+    let example = landfall_tests::repository().join("landfall.example.toml");
+    let server = nowhere();
+    let example = example.to_str().unwrap();
+    assert_eq!(server.cli(&["config", "check", "--config", example]).ok().stdout, "ok\n");
+    let shown = |arguments: &[&str]| {
+        let mut command = server.command(arguments);
+        command.env_remove("LANDFALL_CONFIG");
+        let shown = command.output().unwrap();
+        assert!(shown.status.success());
+        serde_json::from_slice::<serde_json::Value>(&shown.stdout).unwrap()
+    };
+    let empty = server.directory().path().join("empty.toml");
+    std::fs::write(&empty, "").unwrap();
+    let defaults = shown(&["config", "show", "--json", "--config", empty.to_str().unwrap()]);
+    let written = shown(&["config", "show", "--json", "--config", example]);
+    assert_eq!(written["values"], defaults["values"]);
+    let text = std::fs::read_to_string(example).unwrap();
+    for key in defaults["sources"].as_object().unwrap().keys() {
+        let last = key.rsplit('.').next().unwrap();
+        let there = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{last} = ")));
+        assert!(there || matches!(last, "users" | "groups"), "{key} is missing");
+    }
 }

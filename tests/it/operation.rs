@@ -129,6 +129,76 @@ fn sighup_takes_a_new_certificate_and_drops_nobody() {
     session.upload("STOR a.jpg", &pattern(50_000)).expect(226);
 }
 
+#[test]
+fn sighup_takes_other_files_and_keeps_the_old_certificate_when_they_are_bad() {
+    let server = Server::start();
+    let place = server.directory().path().to_owned();
+    let (certificate_file, key_file) = (place.join("other.pem"), place.join("other.key"));
+    let made = new_certificate(&certificate_file, &key_file);
+    let own = certificate(&server);
+    let config = place.join("landfall.toml");
+    let before = std::fs::read_to_string(&config).unwrap();
+    let naming = |certificate: &Path| {
+        format!("{before}\ntls.certificate = '{}'\ntls.key = '{}'\n", certificate.display(), key_file.display())
+    };
+    let times = |words: &str| server.log().matches(words).count();
+
+    std::fs::write(place.join("garbage.pem"), "garbage").unwrap();
+    std::fs::write(&config, naming(&place.join("garbage.pem"))).unwrap();
+    server.signal(Signal::HUP);
+    wait_until("the complaint", || (times("garbage.pem") > 0).then_some(()));
+    assert!(certificate(&server) == own && times("\"reloaded\"") == 0, "{}", server.log());
+
+    std::fs::write(&config, naming(&certificate_file)).unwrap();
+    server.signal(Signal::HUP);
+    wait_until("the new certificate", || (certificate(&server) == made).then_some(()));
+
+    // Listeners wait for a restart; going back to what the server runs with is no change of them.
+    std::fs::write(&config, before.replacen("sftp.listen = [", "sftp.listen = [\"127.0.0.1:1\", ", 1)).unwrap();
+    server.signal(Signal::HUP);
+    wait_until("the own certificate", || (certificate(&server) == own).then_some(()));
+    wait_until("the warning", || (times("at a restart only") == 1).then_some(()));
+    let reloaded = times("\"reloaded\"");
+    std::fs::write(&config, before).unwrap();
+    server.signal(Signal::HUP);
+    wait_until("the reload", || (times("\"reloaded\"") > reloaded).then_some(()));
+    assert_eq!(times("at a restart only"), 1, "{}", server.log());
+}
+
+#[test]
+fn a_fault_in_the_file_does_not_make_a_running_server_unwell() {
+    let server = Server::start();
+    let _session = login(&server);
+    let config = server.directory().path().join("landfall.toml");
+    let sound = std::fs::read_to_string(&config).unwrap();
+    for broken in [format!("{sound}\nftp.tsl = 1\n"), format!("{sound}\n[oops\n")] {
+        std::fs::write(&config, broken).unwrap();
+        let outcome = server.cli(&["health"]).ok();
+        assert!(outcome.stderr.contains("warning"), "{}", outcome.text());
+        let sessions = server.cli(&["sessions", "--json"]).ok().stdout;
+        let since = serde_json::from_str::<serde_json::Value>(&sessions).unwrap()[0]["since"].clone();
+        let since = since.as_str().unwrap();
+        assert!(since.len() == 24 && since.ends_with('Z') && since.contains('T'), "{since}");
+        assert_eq!(server.cli(&["user", "list"]).status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_so_in_the_form_of_the_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let server = Server::builder()
+        .set("ftp.implicit_listen", &format!("[\"{address}\"]"))
+        .prepare(Arc::new(TempDir::new().unwrap()));
+    let failed = server.cli(&["serve"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let last: serde_json::Value = serde_json::from_str(failed.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "ERROR");
+    assert!(last["message"].as_str().unwrap().contains("ftp.implicit_listen"), "{last}");
+    let human = server.command(&["serve"]).env("LANDFALL_LOG_FORMAT", "human").output().unwrap();
+    assert!(String::from_utf8_lossy(&human.stderr).contains("\nlandfall: cannot listen"));
+}
+
 /// Writes a certificate and its key; the certificate's DER.
 fn new_certificate(certificate: &Path, key: &Path) -> Vec<u8> {
     let made = rcgen::generate_simple_self_signed(["landfall.test".to_owned()]).unwrap();
