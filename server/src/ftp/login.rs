@@ -68,9 +68,6 @@ impl Session {
         match timeout_at(self.login_by, opening).await.map_err(|_| End::LoginDeadline)? {
             Ok(files) => {
                 self.permit.logged_in();
-                if self.protocol() == Protocol::Ftp && self.engine.config.tls != TlsPolicy::Off {
-                    tracing::warn!(user = name, peer = %self.peer, "login in clear: anybody on the way can read it");
-                }
                 files.doing("idle");
                 self.files = Some(files);
                 self.since = Instant::now();

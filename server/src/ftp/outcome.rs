@@ -16,7 +16,7 @@ pub(super) enum Outcome {
 /// What a landing is told as: the name it has, its size, its digest.
 pub(super) fn landed(receipt: &Receipt, code: u16) -> Reply {
     let Receipt { path, size, sha256, .. } = receipt;
-    Reply::new(code, told(&format!("{path}: {size} bytes, sha256 {sha256}"), true))
+    Reply::new(code, told(&format!("{path}: {size} bytes, sha256 {sha256}"), receipt.delivered))
 }
 
 /// Under a client's own temporary name it is safe, but nobody is told of it before it has its final one.
