@@ -153,6 +153,12 @@ async fn own_value_then_first_group_then_default() -> Outcome {
     assert_eq!(holds(&acme.effective), (Some(1), Some(4), Some(9), Some(4)));
     assert_eq!(acme.grant, grant(Some(1), None, None), "the own grant stays what it was");
 
+    // "No limit" is a value too: it wins over the groups, and nothing that looks like a number is left of it.
+    let unlimited = grant(Some(Grant::UNLIMITED_SESSIONS), Some(Grant::UNLIMITED), Some(Grant::UNLIMITED));
+    let acme = world.users.update("acme", Change { grant: Some(unlimited.clone()), ..Change::default() }).await?;
+    assert_eq!(holds(&acme.effective), (None, None, None, Some(4)));
+    assert_eq!(acme.grant, unlimited);
+
     assert!(matches!(world.users.remove_group("two").await, Err(Error::GroupInUse { members: 1, .. })));
     world.users.remove("acme").await?;
     world.users.remove_group("two").await?;
