@@ -53,6 +53,12 @@ pub struct Permissions {
     pub mkdir: bool,
 }
 
+impl Permissions {
+    /// No verb at all.
+    pub const NONE: Self =
+        Self { list: false, read: false, write: false, overwrite: false, delete: false, rename: false, mkdir: false };
+}
+
 impl Default for Permissions {
     fn default() -> Self {
         Self { list: true, read: true, write: true, overwrite: true, delete: true, rename: true, mkdir: true }

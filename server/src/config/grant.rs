@@ -14,38 +14,24 @@ use super::units::{ByteSize, Count, Moment, Secret};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verbs(pub Permissions);
 
-const NOTHING: Permissions = Permissions {
-    list: false,
-    read: false,
-    write: false,
-    overwrite: false,
-    delete: false,
-    rename: false,
-    mkdir: false,
-};
-
 const VERBS_FORM: &str =
     "permissions are verbs out of list, read, write, overwrite, delete, rename, mkdir; or one of all, none, dropbox";
 
 impl Verbs {
     /// Upload and nothing else; a file that landed cannot be seen, fetched or replaced.
-    const DROPBOX: Permissions = Permissions { write: true, mkdir: true, ..NOTHING };
+    const DROPBOX: Permissions = Permissions { write: true, ..Permissions::NONE };
 
     fn add(permissions: &mut Permissions, verb: &str) -> Result<(), &'static str> {
         match verb.trim() {
             "list" => permissions.list = true,
             "read" => permissions.read = true,
-            "write" => permissions.write = true,
+            "write" | "dropbox" => permissions.write = true,
             "overwrite" => permissions.overwrite = true,
             "delete" => permissions.delete = true,
             "rename" => permissions.rename = true,
             "mkdir" => permissions.mkdir = true,
             "all" => *permissions = Permissions::default(),
             "none" | "" => {}
-            "dropbox" => {
-                permissions.write = true;
-                permissions.mkdir = true;
-            }
             _ => return Err(VERBS_FORM),
         }
         Ok(())
@@ -74,7 +60,7 @@ impl FromStr for Verbs {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut permissions = NOTHING;
+        let mut permissions = Permissions::NONE;
         for verb in text.split(',') {
             Self::add(&mut permissions, verb)?;
         }
@@ -112,7 +98,7 @@ impl<'de> Deserialize<'de> for Verbs {
                 text.parse().map_err(E::custom)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Verbs, A::Error> {
-                let mut permissions = NOTHING;
+                let mut permissions = Permissions::NONE;
                 while let Some(verb) = seq.next_element::<String>()? {
                     Verbs::add(&mut permissions, &verb).map_err(de::Error::custom)?;
                 }

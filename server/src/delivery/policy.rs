@@ -162,15 +162,7 @@ mod tests {
     #[test]
     fn verbs_follow_their_permission() {
         use Verb::{Delete, List, MakeDir, Read, Rename, Write};
-        let none = Permissions {
-            list: false,
-            read: false,
-            write: false,
-            overwrite: false,
-            delete: false,
-            rename: false,
-            mkdir: false,
-        };
+        let none = Permissions::NONE;
         for (one, permissions) in [
             (List, Permissions { list: true, ..none }),
             (Read, Permissions { read: true, ..none }),

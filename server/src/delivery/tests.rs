@@ -440,15 +440,7 @@ async fn suspended_rows_follow_what_is_staged() {
 #[tokio::test]
 async fn rights_are_asked_at_every_door() {
     let room = Room::new().await;
-    let none = Permissions {
-        list: false,
-        read: false,
-        write: false,
-        overwrite: false,
-        delete: false,
-        rename: false,
-        mkdir: false,
-    };
+    let none = Permissions::NONE;
     let full = room.session("acme", Grant::default()).await;
     send(&full, "/a", Begin::Fresh, b"hello").await.unwrap();
     let session = room.session("acme", Grant { permissions: Some(none), ..Grant::default() }).await;

@@ -157,15 +157,7 @@ fn renames() {
 
 #[test]
 fn a_dropbox_takes_and_shows_nothing() {
-    let permissions = Permissions {
-        list: false,
-        read: false,
-        overwrite: false,
-        delete: false,
-        rename: false,
-        mkdir: false,
-        ..Permissions::default()
-    };
+    let permissions = Permissions { write: true, ..Permissions::NONE };
     let rig = Rig::granting(Grant { permissions: Some(permissions), ..Grant::default() }, |_, _| {});
     let mut client = rig.client();
     assert!(client.upload("STOR a.bin", b"hello").starts_with("226 "));
