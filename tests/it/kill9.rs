@@ -122,7 +122,10 @@ fn the_server_killed_during_uploads_loses_and_tears_nothing() {
         server.start_again();
         check(&server, &journal.lock().unwrap());
     }
-    let acknowledged = journal.lock().unwrap().values().filter(|entry| entry.acknowledged.is_some()).count();
+    let journal = journal.lock().unwrap();
+    let sent: usize = journal.values().map(|entry| entry.sent.len()).sum();
+    let acknowledged = journal.values().filter(|entry| entry.acknowledged.is_some()).count();
+    eprintln!("{} kills; {sent} uploads begun; {acknowledged} names acknowledged, all there; none torn", kills());
     assert!(acknowledged > 0, "nothing was ever acknowledged: the kills came too early");
 }
 
