@@ -19,6 +19,8 @@ CREATE TABLE receipts (
 
 CREATE INDEX receipts_by_user ON receipts (user, seq);
 CREATE INDEX receipts_by_status ON receipts (status, seq);
+-- Every landing asks for what was suspended under its name: few rows among many.
+CREATE INDEX receipts_suspended ON receipts (user, path) WHERE status = 'suspended';
 CREATE INDEX receipts_by_changed ON receipts (changed);
 
 -- Written before a name becomes visible, removed by the transaction that writes the receipt.

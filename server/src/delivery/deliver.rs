@@ -74,12 +74,12 @@ fn deliver(
             return Err(refusal);
         }
     };
-    let path = landed.within(&shared.home).unwrap_or_else(|| to.clone()).to_string();
+    let path = landed.within(&shared.home).unwrap_or_else(|| to.clone());
     let Temporary { id, size, sha256, started, .. } = temporary;
-    ledger.settle(Entry {
+    let entry = Entry {
         id: id.clone(),
         user: shared.user.name.clone(),
-        path: path.clone(),
+        path: path.to_string(),
         size,
         sha256: Some(sha256.clone()),
         protocol: shared.protocol_name(),
@@ -87,10 +87,10 @@ fn deliver(
         started,
         status: Status::Landed,
         reason: None,
-    })?;
-    let receipt = Receipt { id, path, size, sha256, delivered: true };
-    shared.forget_superseded(store_to, to);
-    shared.remember_landed(&landed.within(&shared.home).unwrap_or_else(|| to.clone()));
+    };
+    ledger.settle(entry, Some(shared.superseded(store_to, to)))?;
+    shared.remember_landed(&path);
+    let receipt = Receipt { id, path: path.to_string(), size, sha256, delivered: true };
     shared.log_landed(&receipt);
     Ok(Some(receipt))
 }

@@ -76,6 +76,14 @@ pub(super) struct Intent {
     pub(super) started: SystemTime,
 }
 
+/// Suspended uploads whose name has landed since: all of that user and path but for the upload `kept`.
+#[derive(Debug, Clone)]
+pub(super) struct Superseded {
+    pub(super) user: String,
+    pub(super) path: String,
+    pub(super) kept: Option<String>,
+}
+
 /// What is known of an upload that was cut off by the server's own end.
 #[derive(Debug, Clone)]
 pub(super) struct UnderWay {
@@ -97,13 +105,12 @@ pub(super) struct Temporary {
 
 enum Write {
     Intend(Intent),
-    Settle(Entry),
-    SettleTemporary(Temporary),
+    Settle(Entry, Option<Superseded>),
+    SettleTemporary(Temporary, Option<Superseded>),
     Note(Entry),
     Withdraw(String),
     End { id: String, reason: String },
     Remove(String),
-    Supersede { user: String, path: String, kept: Option<String> },
     UnderWay(Entry),
     Forget(SystemTime),
 }
@@ -177,13 +184,13 @@ impl Ledger {
     }
 
     /// Writes a receipt and takes its intent back, in one transaction.
-    pub(super) fn settle(&self, entry: Entry) -> Result<(), Refusal> {
-        self.send(Write::Settle(entry))?.wait()
+    pub(super) fn settle(&self, entry: Entry, superseded: Option<Superseded>) -> Result<(), Refusal> {
+        self.send(Write::Settle(entry, superseded))?.wait()
     }
 
     /// The same for a file that landed under a temporary name: no receipt yet.
-    pub(super) fn settle_temporary(&self, temporary: Temporary) -> Result<(), Refusal> {
-        self.send(Write::SettleTemporary(temporary))?.wait()
+    pub(super) fn settle_temporary(&self, temporary: Temporary, superseded: Option<Superseded>) -> Result<(), Refusal> {
+        self.send(Write::SettleTemporary(temporary, superseded))?.wait()
     }
 
     /// Takes an intent back: nothing became visible.
@@ -204,11 +211,6 @@ impl Ledger {
     /// Removes the row of a suspended upload that its owner gave up.
     pub(super) fn forget(&self, id: &str) {
         self.post(Write::Remove(id.to_owned()));
-    }
-
-    /// Removes the rows of what was suspended under a name that has landed since, but for the upload `kept`.
-    pub(super) fn supersede(&self, user: &str, path: &str, kept: Option<String>) {
-        self.post(Write::Supersede { user: user.to_owned(), path: path.to_owned(), kept });
     }
 
     /// Notes an upload that takes its time, so that its row is complete should the server be killed.
@@ -340,12 +342,13 @@ async fn apply(transaction: &mut SqliteConnection, write: &Write) -> Result<(), 
                 .execute(&mut *transaction)
                 .await?;
         }
-        Write::Settle(entry) => {
+        Write::Settle(entry, superseded) => {
             write_entry(transaction, entry).await?;
             withdraw(transaction, &entry.id).await?;
+            supersede(transaction, superseded.as_ref()).await?;
             sqlx::query("DELETE FROM temporaries WHERE id = ?").bind(&entry.id).execute(&mut *transaction).await?;
         }
-        Write::SettleTemporary(temporary) => {
+        Write::SettleTemporary(temporary, superseded) => {
             sqlx::query("INSERT OR REPLACE INTO temporaries VALUES (?, ?, ?, ?, ?, ?)")
                 .bind(&temporary.store_path)
                 .bind(&temporary.id)
@@ -357,21 +360,15 @@ async fn apply(transaction: &mut SqliteConnection, write: &Write) -> Result<(), 
                 .await?;
             // A resumed upload may have a row that calls it suspended; its bytes stand under the temporary name now.
             sqlx::query("DELETE FROM receipts WHERE id = ?").bind(&temporary.id).execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM under_way WHERE id = ?").bind(&temporary.id).execute(&mut *transaction).await?;
             withdraw(transaction, &temporary.id).await?;
+            supersede(transaction, superseded.as_ref()).await?;
         }
         Write::Note(entry) => write_entry(transaction, entry).await?,
         Write::Withdraw(id) => withdraw(transaction, id).await?,
         Write::Remove(id) => {
             let remove = sqlx::query("DELETE FROM receipts WHERE id = ? AND status = 'suspended'");
             remove.bind(id).execute(&mut *transaction).await?;
-        }
-        Write::Supersede { user, path, kept } => {
-            sqlx::query("DELETE FROM receipts WHERE user = ?1 AND path = ?2 AND status = 'suspended' AND id IS NOT ?3")
-                .bind(user)
-                .bind(path)
-                .bind(kept)
-                .execute(&mut *transaction)
-                .await?;
         }
         Write::UnderWay(entry) => {
             sqlx::query("INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?)")
@@ -448,6 +445,18 @@ async fn end(transaction: &mut SqliteConnection, id: &str, reason: &str) -> Resu
     let texts = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
     let (size, started) = (row.try_get(4)?, row.try_get(5)?);
     replace_row(transaction, id, texts, size, None, started, Status::Refused, Some(reason)).await
+}
+
+async fn supersede(transaction: &mut SqliteConnection, superseded: Option<&Superseded>) -> Result<(), sqlx::Error> {
+    let Some(Superseded { user, path, kept }) = superseded else { return Ok(()) };
+    // With the status in so many words, so that the index of suspended rows serves it.
+    sqlx::query("DELETE FROM receipts WHERE user = ?1 AND path = ?2 AND status = 'suspended' AND id IS NOT ?3")
+        .bind(user)
+        .bind(path)
+        .bind(kept)
+        .execute(transaction)
+        .await
+        .map(drop)
 }
 
 async fn withdraw(transaction: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {

@@ -64,16 +64,17 @@ impl Delivery {
         );
         let name = intent.store_path.rsplit('/').next().unwrap_or_default();
         if self.temporary_names().matches(name) {
-            return self.ledger.settle_temporary(Temporary {
+            let temporary = Temporary {
                 store_path: intent.store_path.clone(),
                 id: intent.id.clone(),
                 size: intent.size,
                 inode,
                 sha256: intent.sha256.clone(),
                 started: intent.started,
-            });
+            };
+            return self.ledger.settle_temporary(temporary, None);
         }
-        self.ledger.settle(Entry {
+        let entry = Entry {
             id: intent.id.clone(),
             user: intent.user.clone(),
             path: intent.path.clone(),
@@ -84,7 +85,9 @@ impl Delivery {
             started: intent.started,
             status: Status::Landed,
             reason: None,
-        })
+        };
+        // What is suspended is compared with what is staged next.
+        self.ledger.settle(entry, None)
     }
 
     /// The inode of the file that the intent speaks of, if it is that file: an older one of the same name and length may

@@ -10,7 +10,7 @@ use landfall_auth::{Protocol, User};
 use landfall_storage::{Begin, Entry, Error, Kind, ReadAt, Replace, Space, Stat, Suspended, VirtualPath};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{self, Status};
+use super::ledger::{self, Status, Superseded};
 use super::policy::{self, Placement, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
@@ -94,10 +94,10 @@ impl Shared {
         self.landed.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
-    /// After a landing: what was suspended under that name before is gone, and so is its row.
-    pub(super) fn forget_superseded(&self, store_path: &VirtualPath, path: &VirtualPath) {
-        let kept = self.staged(store_path).filter(|staged| !staged.active);
-        self.delivery.ledger.supersede(&self.user.name, path.as_str(), kept.map(|staged| staged.id.to_string()));
+    /// After a landing: what was suspended under that name before is gone, and so must its row be.
+    pub(super) fn superseded(&self, store_path: &VirtualPath, path: &VirtualPath) -> Superseded {
+        let kept = self.staged(store_path).filter(|staged| !staged.active).map(|staged| staged.id.to_string());
+        Superseded { user: self.user.name.clone(), path: path.to_string(), kept }
     }
 
     fn may(&self, verb: Verb) -> Result<(), Refusal> {

@@ -266,15 +266,16 @@ impl Upload {
         let id = staged.id().as_str().to_owned();
         let receipt =
             Receipt { id: id.clone(), path: path.to_string(), size, sha256: sha256.clone(), delivered: !temporary };
+        let superseded = Some(session.superseded(&self.store_path, &self.path));
         let settled = if temporary {
             let store_path = store_path.to_string();
             let temporary = Temporary { store_path, id, size, inode: stat.inode, sha256, started: self.started };
-            session.delivery.ledger.settle_temporary(temporary)
+            session.delivery.ledger.settle_temporary(temporary, superseded)
         } else {
-            session.delivery.ledger.settle(self.entry(id, size, Some(sha256), &path, Status::Landed, None))
+            let entry = self.entry(id, size, Some(sha256), &path, Status::Landed, None);
+            session.delivery.ledger.settle(entry, superseded)
         };
         settled.map_err(|refusal| (refusal, false))?;
-        session.forget_superseded(&self.store_path, &self.path);
         session.remember_landed(&path);
         session.log_landed(&receipt);
         Ok(receipt)
