@@ -20,7 +20,7 @@ const MAX_LATE_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// Share of a transfer's own time that is waited at its end, and the most of it. Killed clients are found in the middle of
 /// long transfers, not of short ones: so the short ones, of which there are many, need not pay.
-const LAST_SIGNS_SHARE: u32 = 32;
+const LAST_SIGNS_SHARE: u32 = 4;
 const LAST_SIGNS_MOST: Duration = Duration::from_millis(50);
 /// Between the two ends of a killed client lie some 20 µs on a machine with time to spare.
 const LAST_SIGNS_LEAST: Duration = Duration::from_micros(100);
