@@ -80,6 +80,14 @@ pub(super) fn take_back(grant: &Grant) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::Permission, "this account may not replace files, so it may not give them temporary names"))
 }
 
+/// May the permission bits of what has landed be changed? Taking them away hides a file as well as replacing it does.
+pub(super) fn change_mode(grant: &Grant) -> Result<(), Refusal> {
+    if grant.permissions.unwrap_or_default().overwrite {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::Permission, "this account may not replace files, so it may not change their mode"))
+}
+
 /// Permission bits that a client may give: nothing that lets others write.
 pub(super) fn mode(mode: u32) -> u32 {
     mode & 0o755

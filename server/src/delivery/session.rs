@@ -358,13 +358,17 @@ impl Session {
         self.blocking(move |shared| Ok(shared.delivery.store.set_modified(&store_path, time)?)).await
     }
 
-    /// Sets permission bits (lowest nine).
-    pub async fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), Refusal> {
+    /// Sets permission bits (lowest nine), as far as they are given, and says which it has then.
+    pub async fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<u32, Refusal> {
         self.0.may(Verb::Write)?;
-        policy::take_back(&self.0.user.effective)?;
+        policy::change_mode(&self.0.user.effective)?;
         let mode = policy::mode(mode);
         let store_path = self.0.place(path)?;
-        self.blocking(move |shared| Ok(shared.delivery.store.set_mode(&store_path, mode)?)).await
+        self.blocking(move |shared| {
+            shared.delivery.store.set_mode(&store_path, mode)?;
+            Ok(shared.delivery.store.stat(&store_path)?.mode)
+        })
+        .await
     }
 
     /// Room left for this user: the storage's, or the quota's rest where that is less.

@@ -17,6 +17,7 @@ pub enum Verb {
     Ccc,
     Cdup,
     Clnt,
+    Csid,
     Cwd,
     Dele,
     Eprt,
@@ -90,12 +91,21 @@ pub struct Spec {
     pub when: When,
     /// What may follow.
     pub argument: Argument,
+    /// The RFC or draft that it is from; `habit` where servers and clients have agreed without one.
+    pub source: &'static str,
     /// One line for `HELP NAME`, beginning with what may follow.
     pub help: &'static str,
 }
 
-const fn row(name: &'static str, verb: Verb, when: When, argument: Argument, help: &'static str) -> Spec {
-    Spec { name, verb, when, argument, help }
+const fn row(
+    name: &'static str,
+    verb: Verb,
+    when: When,
+    argument: Argument,
+    source: &'static str,
+    help: &'static str,
+) -> Spec {
+    Spec { name, verb, when, argument, source, help }
 }
 
 use Argument::{None as Bare, Optional, Required};
@@ -103,61 +113,115 @@ use When::{Anytime, LoggedIn};
 
 /// Every command there is.
 pub static TABLE: &[Spec] = &[
-    row("ABOR", Verb::Abor, LoggedIn, Bare, "stop the transfer; an upload is suspended"),
-    row("ACCT", Verb::Acct, LoggedIn, Required, "<account>: accepted and not needed"),
-    row("ALLO", Verb::Allo, LoggedIn, Required, "<bytes>: size of the upload that follows; it must then match"),
-    row("APPE", Verb::Appe, LoggedIn, Required, "<path>: upload after what is held under that name"),
-    row("AUTH", Verb::Auth, Anytime, Required, "TLS: begin TLS on this connection"),
-    row("AVBL", Verb::Avbl, LoggedIn, Optional, "[<path>]: bytes left for you"),
-    row("CCC", Verb::Ccc, LoggedIn, Bare, "refused: the connection stays under TLS"),
-    row("CDUP", Verb::Cdup, LoggedIn, Bare, "go one directory up"),
-    row("CLNT", Verb::Clnt, Anytime, Required, "<name>: tell which client this is"),
-    row("CWD", Verb::Cwd, LoggedIn, Required, "<path>: change directory"),
-    row("DELE", Verb::Dele, LoggedIn, Required, "<path>: remove a file"),
-    row("EPRT", Verb::Eprt, LoggedIn, Required, "|<1 or 2>|<address>|<port>|: active data connection"),
-    row("EPSV", Verb::Epsv, LoggedIn, Optional, "[1|2|ALL]: passive data connection, IPv4 and IPv6"),
-    row("FEAT", Verb::Feat, Anytime, Bare, "list the extensions"),
-    row("HELP", Verb::Help, Anytime, Optional, "[<command>]: this help"),
-    row("LANG", Verb::Lang, Anytime, Optional, "[EN]: language of the replies"),
-    row("LIST", Verb::List, LoggedIn, Optional, "[<path>]: list names with facts, for people"),
-    row("MDTM", Verb::Mdtm, LoggedIn, Required, "[<YYYYMMDDhhmmss>] <path>: show (or set) the modification time"),
-    row("MFF", Verb::Mff, LoggedIn, Required, "modify=<YYYYMMDDhhmmss>; <path>: set facts"),
-    row("MFMT", Verb::Mfmt, LoggedIn, Required, "<YYYYMMDDhhmmss> <path>: set the modification time"),
-    row("MKD", Verb::Mkd, LoggedIn, Required, "<path>: make a directory"),
-    row("MLSD", Verb::Mlsd, LoggedIn, Optional, "[<path>]: list names with facts, for programs"),
-    row("MLST", Verb::Mlst, LoggedIn, Optional, "[<path>]: facts of one name"),
-    row("MODE", Verb::Mode, LoggedIn, Required, "S: stream is the only mode"),
-    row("NLST", Verb::Nlst, LoggedIn, Optional, "[<path>]: list names only"),
-    row("NOOP", Verb::Noop, Anytime, Optional, "do nothing"),
-    row("OPTS", Verb::Opts, Anytime, Required, "UTF8 ON | MLST [<fact>;...]: set an option"),
-    row("PASS", Verb::Pass, Anytime, Optional, "<password>: second half of the login"),
-    row("PASV", Verb::Pasv, LoggedIn, Bare, "passive data connection, IPv4"),
-    row("PBSZ", Verb::Pbsz, Anytime, Required, "0: as PROT wants it"),
-    row("PORT", Verb::Port, LoggedIn, Required, "<h1,h2,h3,h4,p1,p2>: active data connection, IPv4"),
-    row("PROT", Verb::Prot, Anytime, Required, "C | P: data connections in clear or private"),
-    row("PWD", Verb::Pwd, LoggedIn, Bare, "show the current directory"),
-    row("QUIT", Verb::Quit, Anytime, Bare, "say goodbye; a transfer under way ends first"),
-    row("REIN", Verb::Rein, Anytime, Bare, "log out and begin again"),
-    row("REST", Verb::Rest, LoggedIn, Required, "<offset>: where the next RETR or STOR begins"),
-    row("RETR", Verb::Retr, LoggedIn, Required, "<path>: download"),
-    row("RMD", Verb::Rmd, LoggedIn, Required, "<path>: remove an empty directory"),
-    row("RNFR", Verb::Rnfr, LoggedIn, Required, "<path>: what to rename"),
-    row("RNTO", Verb::Rnto, LoggedIn, Required, "<path>: its new name"),
-    row("SITE", Verb::Site, LoggedIn, Required, "HELP | CHMOD <mode> <path> | UTIME <time> <path>"),
-    row("SIZE", Verb::Size, LoggedIn, Required, "<path>: size in bytes (TYPE I only)"),
-    row("STAT", Verb::Stat, LoggedIn, Optional, "[<path>]: this session, a transfer's progress, or a listing"),
-    row("STOR", Verb::Stor, LoggedIn, Required, "<path>: upload"),
-    row("STOU", Verb::Stou, LoggedIn, Optional, "[<name>]: upload under a name of its own"),
-    row("STRU", Verb::Stru, LoggedIn, Required, "F: file is the only structure"),
-    row("SYST", Verb::Syst, Anytime, Bare, "kind of system"),
-    row("TYPE", Verb::Type, LoggedIn, Required, "I | A: bytes as they are, or text with CRLF line ends"),
-    row("USER", Verb::User, Anytime, Required, "<name>: first half of the login"),
-    row("XCUP", Verb::Cdup, LoggedIn, Bare, "as CDUP"),
-    row("XCWD", Verb::Cwd, LoggedIn, Required, "as CWD"),
-    row("XMKD", Verb::Mkd, LoggedIn, Required, "as MKD"),
-    row("XPWD", Verb::Pwd, LoggedIn, Bare, "as PWD"),
-    row("XRMD", Verb::Rmd, LoggedIn, Required, "as RMD"),
+    row("ABOR", Verb::Abor, LoggedIn, Bare, "RFC 959", "stop the transfer; an upload is suspended"),
+    row("ACCT", Verb::Acct, LoggedIn, Required, "RFC 959", "<account>: accepted and not needed"),
+    row(
+        "ALLO",
+        Verb::Allo,
+        LoggedIn,
+        Required,
+        "RFC 959",
+        "<bytes>: size of the upload that follows; it must then match",
+    ),
+    row("APPE", Verb::Appe, LoggedIn, Required, "RFC 959", "<path>: upload after what is held under that name"),
+    row("AUTH", Verb::Auth, Anytime, Required, "RFC 2228, 4217", "TLS: begin TLS on this connection"),
+    row(
+        "AVBL",
+        Verb::Avbl,
+        LoggedIn,
+        Optional,
+        "draft-peterson-streamlined-ftp-command-extensions",
+        "[<path>]: bytes left for you",
+    ),
+    row("CCC", Verb::Ccc, LoggedIn, Bare, "RFC 2228, 4217", "refused: the connection stays under TLS"),
+    row("CDUP", Verb::Cdup, LoggedIn, Bare, "RFC 959", "go one directory up"),
+    row("CLNT", Verb::Clnt, Anytime, Required, "habit", "<name>: tell which client this is"),
+    row("CSID", Verb::Csid, Anytime, Required, "habit", "Name=<name>; Version=<version>;: tell which client this is"),
+    row("CWD", Verb::Cwd, LoggedIn, Required, "RFC 959", "<path>: change directory"),
+    row("DELE", Verb::Dele, LoggedIn, Required, "RFC 959", "<path>: remove a file"),
+    row("EPRT", Verb::Eprt, LoggedIn, Required, "RFC 2428", "|<1 or 2>|<address>|<port>|: active data connection"),
+    row("EPSV", Verb::Epsv, LoggedIn, Optional, "RFC 2428", "[1|2|ALL]: passive data connection, IPv4 and IPv6"),
+    row("FEAT", Verb::Feat, Anytime, Bare, "RFC 2389", "list the extensions"),
+    row("HELP", Verb::Help, Anytime, Optional, "RFC 959", "[<command>]: this help"),
+    row("LANG", Verb::Lang, Anytime, Optional, "RFC 2640", "[EN]: language of the replies"),
+    row("LIST", Verb::List, LoggedIn, Optional, "RFC 959", "[<path>]: list names with facts, for people"),
+    row(
+        "MDTM",
+        Verb::Mdtm,
+        LoggedIn,
+        Required,
+        "RFC 3659",
+        "[<YYYYMMDDhhmmss>] <path>: show (or set) the modification time",
+    ),
+    row(
+        "MFF",
+        Verb::Mff,
+        LoggedIn,
+        Required,
+        "draft-somers-ftp-mfxx",
+        "modify=<YYYYMMDDhhmmss>;UNIX.mode=<mode>; <path>: set one fact or both",
+    ),
+    row(
+        "MFMT",
+        Verb::Mfmt,
+        LoggedIn,
+        Required,
+        "draft-somers-ftp-mfxx",
+        "<YYYYMMDDhhmmss> <path>: set the modification time",
+    ),
+    row("MKD", Verb::Mkd, LoggedIn, Required, "RFC 959", "<path>: make a directory"),
+    row("MLSD", Verb::Mlsd, LoggedIn, Optional, "RFC 3659", "[<path>]: list names with facts, for programs"),
+    row("MLST", Verb::Mlst, LoggedIn, Optional, "RFC 3659", "[<path>]: facts of one name"),
+    row("MODE", Verb::Mode, LoggedIn, Required, "RFC 959", "S: stream is the only mode"),
+    row("NLST", Verb::Nlst, LoggedIn, Optional, "RFC 959", "[<path>]: list names only"),
+    row("NOOP", Verb::Noop, Anytime, Optional, "RFC 959", "do nothing"),
+    row("OPTS", Verb::Opts, Anytime, Required, "RFC 2389", "UTF8 ON | MLST [<fact>;...]: set an option"),
+    row("PASS", Verb::Pass, Anytime, Optional, "RFC 959", "<password>: second half of the login"),
+    row("PASV", Verb::Pasv, LoggedIn, Bare, "RFC 959", "passive data connection, IPv4"),
+    row("PBSZ", Verb::Pbsz, Anytime, Required, "RFC 2228, 4217", "0: as PROT wants it"),
+    row("PORT", Verb::Port, LoggedIn, Required, "RFC 959", "<h1,h2,h3,h4,p1,p2>: active data connection, IPv4"),
+    row("PROT", Verb::Prot, Anytime, Required, "RFC 2228, 4217", "C | P: data connections in clear or private"),
+    row("PWD", Verb::Pwd, LoggedIn, Bare, "RFC 959", "show the current directory"),
+    row("QUIT", Verb::Quit, Anytime, Bare, "RFC 959", "say goodbye; a transfer under way ends first"),
+    row("REIN", Verb::Rein, Anytime, Bare, "RFC 959", "log out and begin again"),
+    row("REST", Verb::Rest, LoggedIn, Required, "RFC 959, 3659", "<offset>: where the next RETR or STOR begins"),
+    row("RETR", Verb::Retr, LoggedIn, Required, "RFC 959", "<path>: download"),
+    row("RMD", Verb::Rmd, LoggedIn, Required, "RFC 959", "<path>: remove an empty directory"),
+    row("RNFR", Verb::Rnfr, LoggedIn, Required, "RFC 959", "<path>: what to rename"),
+    row("RNTO", Verb::Rnto, LoggedIn, Required, "RFC 959", "<path>: its new name"),
+    row(
+        "SITE",
+        Verb::Site,
+        LoggedIn,
+        Required,
+        "RFC 959",
+        "HELP | CHMOD <mode> <path> | UTIME <YYYYMMDDhhmmss> <path>",
+    ),
+    row("SIZE", Verb::Size, LoggedIn, Required, "RFC 3659", "<path>: size in bytes (TYPE I only)"),
+    row(
+        "STAT",
+        Verb::Stat,
+        LoggedIn,
+        Optional,
+        "RFC 959",
+        "[<path>]: this session, a transfer's progress, or a listing",
+    ),
+    row("STOR", Verb::Stor, LoggedIn, Required, "RFC 959", "<path>: upload"),
+    row("STOU", Verb::Stou, LoggedIn, Optional, "RFC 959, 1123", "[<name>]: upload under a name of its own"),
+    row("STRU", Verb::Stru, LoggedIn, Required, "RFC 959", "F: file is the only structure"),
+    row("SYST", Verb::Syst, Anytime, Bare, "RFC 959", "kind of system"),
+    row("TYPE", Verb::Type, LoggedIn, Required, "RFC 959", "I | A: bytes as they are, or text with CRLF line ends"),
+    row("USER", Verb::User, Anytime, Required, "RFC 959", "<name>: first half of the login"),
+    row("XCUP", Verb::Cdup, LoggedIn, Bare, "RFC 775", "as CDUP"),
+    row("XCWD", Verb::Cwd, LoggedIn, Required, "RFC 775", "as CWD"),
+    row("XMKD", Verb::Mkd, LoggedIn, Required, "RFC 775", "as MKD"),
+    row("XPWD", Verb::Pwd, LoggedIn, Bare, "RFC 775", "as PWD"),
+    row("XRMD", Verb::Rmd, LoggedIn, Required, "RFC 775", "as RMD"),
 ];
+
+/// What other RFCs name and this server does not do: 502 and not 500 (RFC 959 section 5.4). RFC 959's own SMNT, RFC
+/// 2228's protected commands, which TLS makes needless, and RFC 1639's forerunners of EPRT and EPSV.
+const NOT_OFFERED: [&str; 7] = ["ADAT", "CONF", "ENC", "LPRT", "LPSV", "MIC", "SMNT"];
 
 /// The row of a verb, written in any case.
 #[must_use]
@@ -196,6 +260,8 @@ pub enum ParseError {
     Http,
     /// Not in the table.
     Unknown,
+    /// Not in the table, but in some RFC.
+    NotOffered,
     /// Something must follow.
     ArgumentMissing(&'static Spec),
     /// Nothing may follow.
@@ -215,7 +281,13 @@ impl Command {
             return Err(ParseError::Empty);
         }
         let Some(spec) = spec(word) else {
-            return Err(if is_http(word) { ParseError::Http } else { ParseError::Unknown });
+            return Err(match word {
+                word if is_http(word) => ParseError::Http,
+                word if NOT_OFFERED.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word)) => {
+                    ParseError::NotOffered
+                }
+                _ => ParseError::Unknown,
+            });
         };
         match spec.argument {
             Required if argument.is_empty() => Err(ParseError::ArgumentMissing(spec)),
@@ -268,6 +340,7 @@ mod tests {
         assert_eq!(Command::parse(b""), Err(ParseError::Empty));
         assert_eq!(Command::parse(b" NOOP"), Err(ParseError::Empty));
         assert_eq!(Command::parse(b"FROB x"), Err(ParseError::Unknown));
+        assert_eq!(Command::parse(b"smnt x"), Err(ParseError::NotOffered));
         assert_eq!(Command::parse(b"GET / HTTP/1.1"), Err(ParseError::Http));
         assert_eq!(Command::parse(b"STOR"), Err(ParseError::ArgumentMissing(spec(b"STOR").unwrap())));
         assert_eq!(Command::parse(b"STOR "), Err(ParseError::ArgumentMissing(spec(b"STOR").unwrap())));

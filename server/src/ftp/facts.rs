@@ -77,11 +77,11 @@ pub fn is_suspended(stat: &Stat) -> bool {
 fn perm(stat: &Stat, may: Permissions) -> String {
     let letters: &[(bool, char)] = match stat.kind {
         Kind::File => &[
-            (may.write && may.overwrite, 'a'),
+            (may.write && (may.overwrite || is_suspended(stat)), 'a'),
             (may.delete, 'd'),
             (may.rename, 'f'),
             (may.read && !is_suspended(stat), 'r'),
-            (may.write && may.overwrite, 'w'),
+            (may.write && (may.overwrite || is_suspended(stat)), 'w'),
         ],
         Kind::Directory => &[
             (may.write, 'c'),
@@ -128,6 +128,7 @@ mod tests {
     fn a_dropbox_shows_what_it_forbids() {
         let may = Permissions { list: false, read: false, overwrite: false, delete: false, ..Permissions::default() };
         assert_eq!(Chosen::parse("perm").line(&file(), may), "perm=f;");
+        assert_eq!(Chosen::parse("perm").line(&Stat { inode: 0, ..file() }, may), "perm=afw;");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use landfall_auth::Permissions;
+use landfall_auth::{Overwrite, Permissions};
 use landfall_storage::{Kind, VirtualPath};
 
 use super::reply::{Reply, file_refused, quoted};
@@ -103,25 +103,47 @@ impl Session {
         Ok(Reply::new(213, format!("Modify={}; {path}", time::format(modified))))
     }
 
-    /// draft-somers-ftp-mfxx section 5, for the one fact that can be set.
+    /// draft-somers-ftp-mfxx section 5, for the two facts that can be set: all that are named, or none.
     pub(super) async fn mff(&mut self, argument: &[u8]) -> Answer {
-        const FORM: &str = "MFF takes modify=YYYYMMDDhhmmss; and a path";
+        const FORM: &str = "MFF takes modify=YYYYMMDDhhmmss; or UNIX.mode=644; or both, and a path";
         let form = || Reply::new(501, FORM);
         let end = argument.windows(2).position(|two| two == b"; ").ok_or_else(form)?;
         let (facts, name) = argument.split_at(end);
         let facts = std::str::from_utf8(facts).map_err(|_| form())?;
-        let (fact, value) = facts.split_once('=').ok_or_else(form)?;
-        if !fact.eq_ignore_ascii_case("modify") {
-            return Err(Reply::new(504, FORM));
+        let (mut modified, mut mode) = (None, None);
+        for fact in facts.split(';') {
+            let (fact, value) = fact.split_once('=').ok_or_else(form)?;
+            if fact.eq_ignore_ascii_case("modify") {
+                modified = Some(time::parse(value).ok_or_else(form)?);
+            } else if fact.eq_ignore_ascii_case("UNIX.mode") {
+                mode = Some(parse_mode(value.as_bytes()).ok_or_else(form)?);
+            } else {
+                return Err(Reply::new(504, FORM));
+            }
         }
-        let modified = time::parse(value).ok_or_else(form)?;
         let path = self.path(name.get(2..).unwrap_or_default())?;
-        self.files()?.set_modified(&path, modified).await?;
-        Ok(Reply::new(213, format!("modify={}; {path}", time::format(modified))))
+        let files = self.files()?;
+        let mut told = Vec::new();
+        // First what is refused more often; and the time is not changed by it.
+        if let Some(mode) = mode {
+            let given = files.set_mode(&path, mode).await?;
+            told.push(format!("UNIX.mode={given:04o};"));
+        }
+        if let Some(modified) = modified {
+            files.set_modified(&path, modified).await?;
+            told.insert(0, format!("modify={};", time::format(modified)));
+        }
+        Ok(Reply::new(213, format!("{} {path}", told.concat())))
     }
 
-    pub(super) async fn avbl(&mut self) -> Answer {
-        let space = self.files()?.space().await?;
+    /// draft-peterson-streamlined-ftp-command-extensions: room is the user's, wherever it is asked for, but the
+    /// directory must be one.
+    pub(super) async fn avbl(&mut self, name: &[u8]) -> Answer {
+        let files = self.files()?;
+        if !name.is_empty() {
+            files.enter(&self.path(name)?).await?;
+        }
+        let space = files.space().await?;
         Ok(Reply::new(213, space.free_bytes.to_string()))
     }
 
@@ -146,29 +168,31 @@ impl Session {
     }
 
     async fn chmod(&mut self, argument: &[u8]) -> Answer {
-        let parsed = split_word(argument).and_then(|(mode, name)| {
-            let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
-            (mode <= 0o777).then_some((mode, name))
-        });
+        let parsed = split_word(argument).and_then(|(mode, name)| Some((parse_mode(mode)?, name)));
         let (mode, name) = parsed.ok_or_else(|| Reply::new(501, "SITE CHMOD takes a mode up to 777 and a path"))?;
         let path = self.path(name)?;
-        self.files()?.set_mode(&path, mode).await?;
-        Ok(Reply::new(200, format!("Mode {mode:03o}")))
+        let given = self.files()?.set_mode(&path, mode).await?;
+        Ok(Reply::new(200, format!("Mode {given:03o}")))
     }
 
     /// Two forms are in use: `time path`, and `path atime mtime ctime UTC`.
     async fn utime(&mut self, argument: &[u8]) -> Answer {
-        let parsed = split_time(argument).or_else(|| split_utime(argument));
-        let (modified, name) = parsed.ok_or_else(|| Reply::new(501, "SITE UTIME takes YYYYMMDDhhmmss and a path"))?;
+        let parsed = split_utime(argument).or_else(|| split_time(argument)).or_else(|| split_minute(argument));
+        let (modified, name) = parsed.ok_or_else(|| {
+            Reply::new(501, "SITE UTIME takes YYYYMMDDhhmm[ss] and a path, or a path and three times and UTC")
+        })?;
         let path = self.path(name)?;
         self.files()?.set_modified(&path, modified).await?;
         Ok(Reply::new(200, format!("Modify={}", time::format(modified))))
     }
 }
 
-/// What the user's own grant says.
+/// What the user's own grant says; who is to use another name for each file may not overwrite either.
 pub(super) fn permissions(files: &crate::delivery::Session) -> Permissions {
-    files.user().effective.permissions.unwrap_or_default()
+    let grant = &files.user().effective;
+    let mut may = grant.permissions.unwrap_or_default();
+    may.overwrite &= grant.overwrite.unwrap_or_default() != Overwrite::Reject;
+    may
 }
 
 /// The directory that a name stands in, and the name.
@@ -188,6 +212,20 @@ fn split_time(argument: &[u8]) -> Option<(SystemTime, &[u8])> {
     Some((time::parse(std::str::from_utf8(word).ok()?)?, name))
 }
 
+/// `YYYYMMDDhhmm path`.
+fn split_minute(argument: &[u8]) -> Option<(SystemTime, &[u8])> {
+    let (word, name) = split_word(argument)?;
+    let minute = std::str::from_utf8(word).ok().filter(|word| word.len() == 12)?;
+    Some((time::parse(&format!("{minute}00"))?, name))
+}
+
+/// Octal digits, nothing above the nine permission bits.
+fn parse_mode(digits: &[u8]) -> Option<u32> {
+    let octal = (1..=4).contains(&digits.len()) && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
+    let mode = u32::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| octal)?, 8).ok()?;
+    (mode <= 0o777).then_some(mode)
+}
+
 /// `path atime mtime ctime UTC`.
 fn split_utime(argument: &[u8]) -> Option<(SystemTime, &[u8])> {
     let mut words = argument.rsplitn(5, |byte| *byte == b' ');
@@ -200,6 +238,8 @@ fn split_utime(argument: &[u8]) -> Option<(SystemTime, &[u8])> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -212,5 +252,19 @@ mod tests {
         );
         assert_eq!(split_utime(b"a.jpg 20240229123456"), None);
         assert_eq!(split_time(b"20240229123456 "), None);
+        assert_eq!(
+            split_minute(b"202402291234 a b.jpg"),
+            Some((wanted - Duration::from_secs(56), b"a b.jpg".as_slice()))
+        );
+    }
+
+    #[test]
+    fn modes() {
+        for (text, mode) in [("644", Some(0o644)), ("0600", Some(0o600)), ("7", Some(7))] {
+            assert_eq!(parse_mode(text.as_bytes()), mode, "{text}");
+        }
+        for text in ["", "+644", "4755", "01000", "888", "00644", "u+w"] {
+            assert_eq!(parse_mode(text.as_bytes()), None, "{text}");
+        }
     }
 }

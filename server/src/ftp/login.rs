@@ -6,7 +6,7 @@ use landfall_auth::{Attempt, Credential, Denied, Protocol};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::reply::Reply;
-use super::session::{End, Session, State};
+use super::session::{End, Session};
 use crate::config::TlsPolicy;
 use crate::delivery::Reason;
 
@@ -34,6 +34,10 @@ impl Session {
     }
 
     pub(super) fn user(&mut self, name: &str) -> Result<Reply, Reply> {
+        if self.files.is_some() {
+            // The codes of RFC 959 section 5.4 for USER have no 503.
+            return Err(Reply::new(530, "You are logged in; REIN logs out"));
+        }
         self.may_log_in()?;
         self.claimed = Some(name.to_owned());
         Ok(Reply::new(331, "Password, please"))
@@ -89,11 +93,12 @@ impl Session {
         Ok(Err(Reply::new(530, sentence)))
     }
 
-    /// RFC 959 section 4.1.1: everything is as after the connect; TLS stays.
+    /// RFC 959 section 4.1.1: everything is as after the connect. Only TLS stays: RFC 4217 section 12 would go back to
+    /// clear, and what is private must not become readable by a command, as with CCC.
     pub(super) fn rein(&mut self) -> Reply {
         self.log_out("rein");
         self.claimed = None;
-        self.state = State { protection: self.state.protection, ..State::default() };
+        self.state = self.fresh_state();
         self.login_by = Instant::now() + Duration::from_secs(self.engine.limits.login_seconds);
         Reply::new(220, "Logged out; ready for USER")
     }

@@ -135,6 +135,8 @@ pub(super) struct Session {
     /// What this control connection's handshake used, and its data connections must.
     pub(super) tls: Option<Configs>,
     pub(super) state: State,
+    /// Under TLS from the first byte.
+    pub(super) implicit: bool,
 }
 
 impl Session {
@@ -156,6 +158,7 @@ impl Session {
             files: None,
             tls: None,
             state: State::default(),
+            implicit: false,
         }
     }
 
@@ -176,8 +179,8 @@ impl Session {
     async fn converse(&mut self, implicit: bool) -> Result<std::convert::Infallible, End> {
         if implicit {
             self.start_tls().await?;
-            // Implicit FTPS has been private throughout since before RFC 4217; its clients rarely say PROT.
-            self.state.protection = Protection::Private;
+            self.implicit = true;
+            self.state = self.fresh_state();
         }
         self.say(&Reply::new(220, "Landfall")).await?;
         loop {
@@ -188,6 +191,13 @@ impl Session {
                 Err(error) => self.not_a_command(error).await?,
             }
         }
+    }
+
+    /// What a session begins with, and begins with again at REIN.
+    pub(super) fn fresh_state(&self) -> State {
+        // Implicit FTPS has been private throughout since before RFC 4217; its clients rarely say PROT.
+        let protection = if self.implicit { Protection::Private } else { Protection::Unset };
+        State { protection, ..State::default() }
     }
 
     async fn next_line(&mut self) -> Result<Vec<u8>, End> {
@@ -232,6 +242,7 @@ impl Session {
             // A page on another site can make a browser speak here in its visitor's name; not one line more is read.
             ParseError::Http if self.files.is_none() => return Err(End::Http),
             ParseError::Http | ParseError::Unknown => Reply::new(500, "This command is not known; HELP lists all"),
+            ParseError::NotOffered => Reply::new(502, "This command is not offered here; HELP lists those that are"),
             ParseError::Empty => Reply::new(500, "A command is needed"),
             ParseError::ArgumentMissing(spec) => Reply::new(501, format!("{} {}", spec.name, spec.help)),
             ParseError::ArgumentUnwanted(spec) => Reply::new(501, format!("{} takes nothing after it", spec.name)),
@@ -289,6 +300,10 @@ impl Session {
         {
             return self.say(&reply).await;
         }
+        if command.spec.verb != Verb::Rnto {
+            // RFC 959 section 4.1.3: RNTO follows at once, or not at all.
+            self.state.rename_from = None;
+        }
         let argument = command.argument.as_slice();
         let text = command.text();
         let done = match command.spec.verb {
@@ -297,10 +312,11 @@ impl Session {
             Verb::Allo => self.allo(&text),
             Verb::Appe => return self.appe(argument).await,
             Verb::Auth => return self.auth(&text).await,
-            Verb::Avbl => self.avbl().await,
+            Verb::Avbl => self.avbl(argument).await,
             Verb::Ccc => Err(Reply::new(534, "The control connection stays under TLS here")),
             Verb::Cdup => self.cwd(b"..").await,
             Verb::Clnt => Ok(Reply::new(200, "Noted")),
+            Verb::Csid => Self::csid(&text),
             Verb::Cwd => self.cwd(argument).await,
             Verb::Dele => self.dele(argument).await,
             Verb::Eprt => self.eprt(&text),

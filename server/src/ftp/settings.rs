@@ -17,8 +17,20 @@ impl Session {
         if config.active {
             lines.push("EPRT".to_owned());
         }
-        let always =
-            ["AVBL", "CLNT", "EPSV", "LANG EN*", "MDTM", "MFF modify;", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8"];
+        let always = [
+            "AVBL",
+            "CLNT",
+            "CSID",
+            "EPSV",
+            "LANG EN*",
+            "MDTM",
+            "MFF modify;UNIX.mode;",
+            "MFMT",
+            "REST STREAM",
+            "SIZE",
+            "TVFS",
+            "UTF8",
+        ];
         lines.extend(always.map(str::to_owned));
         lines.push(format!("MLST {}", self.state.facts.feature()));
         Reply::lines(211, "Extensions:", lines, "End")
@@ -38,6 +50,10 @@ impl Session {
 
     pub(super) fn lang(text: &str) -> Result<Reply, Reply> {
         let asked = text.trim();
+        let subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !asked.is_empty() && !asked.split('-').all(subtag) {
+            return Err(Reply::new(501, "LANG takes a language tag like EN"));
+        }
         // RFC 2640 section 4.1: en covers en-GB and its like.
         if asked.is_empty() || asked.split('-').next().is_some_and(|first| first.eq_ignore_ascii_case("en")) {
             return Ok(Reply::new(200, "Replies are in English"));
@@ -74,11 +90,12 @@ impl Session {
         match name.to_ascii_uppercase().as_str() {
             "UTF8" | "UTF-8" => match value.trim().to_ascii_uppercase().as_str() {
                 "" | "ON" | "NLST" => Ok(Reply::new(200, "Names are UTF-8")),
-                _ => Err(Reply::new(504, "Names are UTF-8 always")),
+                _ => Err(Reply::new(501, "Names are UTF-8 always")),
             },
             "MLST" => {
                 self.state.facts = Chosen::parse(value);
-                Ok(Reply::new(200, format!("MLST OPTS {}", self.state.facts.names())))
+                // RFC 3659 section 7.9: without a fact, without the space as well.
+                Ok(Reply::new(200, format!("MLST OPTS {}", self.state.facts.names()).trim_end().to_owned()))
             }
             _ if spec(name.as_bytes()).is_some() => Err(Reply::new(501, "This command has no options")),
             _ => Err(Reply::new(501, "OPTS takes UTF8 or MLST")),
@@ -86,8 +103,7 @@ impl Session {
     }
 
     pub(super) fn rest(&mut self, text: &str) -> Result<Reply, Reply> {
-        let offset: u64 =
-            text.trim().parse().map_err(|_| Reply::new(501, "REST takes a number of bytes, 0 or more"))?;
+        let offset = number(text.trim()).ok_or_else(|| Reply::new(501, "REST takes a number of bytes, 0 or more"))?;
         if offset > 0 && self.state.ascii {
             // Where a byte of the converted text stands in the file cannot be known.
             return Err(Reply::new(501, "REST needs TYPE I"));
@@ -98,8 +114,14 @@ impl Session {
 
     /// `ALLO bytes [R bytes]` (RFC 959 section 4.1.3).
     pub(super) fn allo(&mut self, text: &str) -> Result<Reply, Reply> {
-        let number = text.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok());
-        let bytes = number.ok_or_else(|| Reply::new(501, "ALLO takes a number of bytes"))?;
+        let mut words = text.split_ascii_whitespace();
+        let bytes = words.next().and_then(number);
+        let rest = match (words.next(), words.next(), words.next()) {
+            (None, ..) => true,
+            (Some(r), Some(record), None) => r.eq_ignore_ascii_case("R") && number(record).is_some(),
+            _ => false,
+        };
+        let bytes = bytes.filter(|_| rest).ok_or_else(|| Reply::new(501, "ALLO takes a number of bytes"))?;
         // Clients that have no size say 0.
         self.state.announced_bytes = (bytes > 0).then_some(bytes);
         Ok(Reply::new(200, "The next upload must have this size"))
@@ -109,6 +131,18 @@ impl Session {
     pub(super) fn abort_nothing(&mut self) -> Reply {
         self.state.way = None;
         Reply::new(225, "No transfer to stop")
+    }
+
+    /// The client says which it is and is told what it may want to know of us; no version, since strangers may ask.
+    pub(super) fn csid(text: &str) -> Result<Reply, Reply> {
+        let named = text.split(';').any(|pair| {
+            pair.split_once('=')
+                .is_some_and(|(key, value)| key.trim().eq_ignore_ascii_case("Name") && !value.is_empty())
+        });
+        if !named {
+            return Err(Reply::new(501, "CSID takes Name=<name>; Version=<version>;"));
+        }
+        Ok(Reply::new(200, "Name=Landfall; CaseSensitive=1; DirSep=/;"))
     }
 
     /// What STAT without a path tells, transfer aside.
@@ -125,8 +159,18 @@ impl Session {
     }
 
     pub(super) fn site_help() -> Reply {
-        let lines =
-            vec!["CHMOD <mode> <path>".to_owned(), "UTIME <YYYYMMDDhhmmss> <path>".to_owned(), "HELP".to_owned()];
+        let lines = [
+            "CHMOD <mode> <path>",
+            "HELP",
+            "UTIME <YYYYMMDDhhmm[ss]> <path>",
+            "UTIME <path> <accessed> <modified> <created> UTC",
+        ];
+        let lines = lines.map(str::to_owned).to_vec();
         Reply::lines(214, "SITE commands:", lines, "End")
     }
+}
+
+/// Digits and nothing else: the numbers of RFC 959 and RFC 3659 have no sign.
+pub(super) fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

@@ -20,12 +20,14 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     let month = Month::try_from(small(4)?).ok()?;
     let date = Date::from_calendar_date(i32::from(number(0, 4)?), month, small(6)?).ok()?;
     // A leap second has no second of its own in Unix time.
-    let time = Time::from_hms(small(8)?, small(10)?, small(12)?.min(59)).ok()?;
+    let second = small(12).filter(|second| *second <= 60)?.min(59);
+    let time = Time::from_hms(small(8)?, small(10)?, second).ok()?;
     let seconds = u64::try_from(PrimitiveDateTime::new(date, time).assume_utc().unix_timestamp()).ok()?;
     let nanos = match fraction {
         None => 0,
-        Some(digits) if (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("{digits:0<9}").parse().ok()?
+        // RFC 3659 section 2.3 sets no end to the digits; nothing here is finer than a nanosecond.
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{digits:0<9}").get(..9)?.parse().ok()?
         }
         Some(_) => return None,
     };
@@ -80,8 +82,11 @@ mod tests {
         assert_eq!(parse("19700101000000"), Some(at(0)));
         assert_eq!(parse("20240229123456"), Some(at(1_709_210_096)));
         assert_eq!(parse("20240229123456.25"), Some(at(1_709_210_096) + Duration::from_millis(250)));
+        assert_eq!(parse("20240229123456.1234567890"), Some(at(1_709_210_096) + Duration::from_nanos(123_456_789)));
         assert_eq!(parse("20161231235960"), parse("20161231235959"));
-        for wrong in ["", "2024", "20230229000000", "20240229246000", "20240229123456.", "20240229123456.1x"] {
+        for wrong in
+            ["", "2024", "20230229000000", "20240229246000", "20240229120061", "20240229123456.", "20240229123456.1x"]
+        {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
         assert_eq!(parse("19691231235959"), None);

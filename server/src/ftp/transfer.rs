@@ -136,20 +136,20 @@ impl Session {
             0 => Begin::Fresh,
             offset => Begin::Resume { offset },
         };
-        self.receive("STOR", name, begin, |_| Reply::new(150, "Send the file")).await
+        self.receive("STOR", name, begin, Reply::new(150, "Send the file")).await
     }
 
     pub(super) async fn appe(&mut self, name: &[u8]) -> Result<(), End> {
         self.state.restart = 0;
-        self.receive("APPE", name, Begin::Append, |_| Reply::new(150, "Send the rest")).await
+        self.receive("APPE", name, Begin::Append, Reply::new(150, "Send the rest")).await
     }
 
-    /// The name stands in the 150 as RFC 1123 section 4.1.2.9 wants it.
+    /// The name stands in the 150 as RFC 1123 section 4.1.2.9 wants it, so that it can be said again.
     pub(super) async fn stou(&mut self, name: &[u8]) -> Result<(), End> {
         self.state.restart = 0;
         match self.unique(name).await {
             Ok(unique) => {
-                let opening = |name: &str| Reply::new(150, format!("FILE: {name}"));
+                let opening = Reply::new(150, format!("FILE: {unique}"));
                 self.receive("STOU", unique.as_bytes(), Begin::Fresh, opening).await
             }
             Err(reply) => self.say(&reply).await,
@@ -177,13 +177,7 @@ impl Session {
         Err(Reply::new(450, "no unique name was found; try again"))
     }
 
-    async fn receive(
-        &mut self,
-        verb: &str,
-        name: &[u8],
-        begin: Begin,
-        opening: impl FnOnce(&str) -> Reply,
-    ) -> Result<(), End> {
+    async fn receive(&mut self, verb: &str, name: &[u8], begin: Begin, opening: Reply) -> Result<(), End> {
         let announced_bytes = self.state.announced_bytes.take();
         let started = async {
             let path = self.new_file_path(name)?;
@@ -201,12 +195,11 @@ impl Session {
                 .map_err(|refusal| file_refused(name, &refusal))?;
             let (question, asked) = oneshot::channel();
             prepared.question = Some(asked);
-            let opening = opening(name);
             let job = Job::Receive(Incoming { upload, ascii, announced_bytes, question });
-            Ok((prepared, format!("{verb} {path}"), opening, job))
+            Ok((prepared, format!("{verb} {path}"), job))
         };
         match started.await {
-            Ok((prepared, doing, opening, job)) => self.transfer(prepared, doing, opening, job).await,
+            Ok((prepared, doing, job)) => self.transfer(prepared, doing, opening, job).await,
             Err(reply) => self.say(&reply).await,
         }
     }

@@ -12,7 +12,8 @@ fn a_login_and_a_goodbye() {
     client.expect("PWD", 530);
     client.expect("PASS secret", 503);
     client.log_in();
-    client.expect("USER acme", 503);
+    client.expect("USER acme", 530);
+    client.expect("PASS secret", 503);
     client.expect("PWD", 257);
     client.expect("REIN", 220);
     client.expect("PWD", 530);

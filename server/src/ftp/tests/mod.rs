@@ -4,6 +4,7 @@
 
 mod data;
 mod login;
+mod state;
 mod transfers;
 mod verbs;
 

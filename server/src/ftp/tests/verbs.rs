@@ -68,12 +68,37 @@ fn facts_and_times() {
         ("MDTM a.bin", "213 20210102030405\r\n"),
         ("MFF modify=20220102030405; a.bin", "213 modify=20220102030405; /a.bin\r\n"),
         ("MDTM a.bin", "213 20220102030405\r\n"),
+        ("MFF UNIX.mode=666;modify=20220102030406; a.bin", "213 modify=20220102030406;UNIX.mode=0644; /a.bin\r\n"),
+        ("MDTM a.bin", "213 20220102030406\r\n"),
     ] {
         assert_eq!(client.expect(line, 213), reply, "{line}");
     }
-    client.expect("SITE UTIME 20230102030405 a.bin", 200);
+    for (line, modified) in [
+        ("SITE UTIME 202301020304 a.bin", "20230102030400"),
+        ("SITE UTIME a.bin 20200101000000 20230102030406 20200101000000 UTC", "20230102030406"),
+        ("SITE UTIME 20230102030405 a.bin", "20230102030405"),
+    ] {
+        assert_eq!(client.expect(line, 200), format!("200 Modify={modified}\r\n"));
+        assert_eq!(client.expect("MDTM a.bin", 213), format!("213 {modified}\r\n"));
+    }
+    assert!(client.expect("SITE CHMOD 600 a.bin", 200).contains(" 600"));
+    // Others may not be let write.
+    assert!(client.expect("SITE CHMOD 0666 a.bin", 200).contains(" 644"));
     client.expect("SITE CHMOD 600 a.bin", 200);
-    client.expect("SITE CHMOD 4755 a.bin", 501);
+    for (line, code) in [
+        ("SITE CHMOD 4755 a.bin", 501),
+        ("SITE CHMOD u+w a.bin", 501),
+        ("SITE CHMOD +44 a.bin", 501),
+        ("SITE UTIME 2023 a.bin", 501),
+        ("MFF modify=20220102030405 a.bin", 501),
+        ("MFF modify=2022; a.bin", 501),
+        ("MFF UNIX.mode=999; a.bin", 501),
+        ("MFF create=20220102030405; a.bin", 504),
+        ("MFF UNIX.mode=600;create=20220102030405; a.bin", 504),
+        ("MFF modify=20220102030405; b.bin", 550),
+    ] {
+        client.expect(line, code);
+    }
     client.expect("SITE FROB", 504);
     client.expect("MFMT yesterday a.bin", 501);
     client.expect("OPTS MLST type;size;modify;UNIX.mode;", 200);
@@ -192,10 +217,24 @@ fn small_verbs() {
         ("STRU R", 504),
         ("TYPE L 8", 200),
         ("OPTS UTF8 ON", 200),
-        ("OPTS UTF8 OFF", 504),
+        ("LANG en_GB", 501),
+        ("OPTS UTF8 OFF", 501),
         ("OPTS FROB", 501),
+        ("OPTS STOR", 501),
         ("ALLO x", 501),
+        ("ALLO +5", 501),
+        ("ALLO 5 R", 501),
+        ("ALLO 5 R 80", 200),
+        ("ALLO 0", 200),
+        ("REST +5", 501),
+        ("REST 5 5", 501),
+        ("CSID FileZilla", 501),
+        ("CSID Name=FTP Voyager; Version=1;", 200),
+        ("SMNT /", 502),
+        ("mic x", 502),
         ("AVBL", 213),
+        ("AVBL /", 213),
+        ("AVBL missing", 550),
         ("PBSZ 0", 503),
         ("PROT P", 503),
         ("FROB", 500),
@@ -231,7 +270,7 @@ fn code_before_login(spec: &super::super::command::Spec) -> u16 {
         "CLNT" | "NOOP" => 200,
         "HELP" => 502,
         "LANG" => 504,
-        "OPTS" => 501,
+        "CSID" | "OPTS" => 501,
         "PASS" | "PBSZ" | "PROT" => 503,
         _ => 530,
     }
