@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FileType, Timespec, Timestamps, UTIME_OMIT};
 
-use crate::{Kind, Stat};
+use crate::{Identity, Kind, Stat};
 
 /// What tells one file or directory of this machine from all others, as long as it is open: device and inode number.
 pub(crate) fn identity(stat: &rustix::fs::Stat) -> (u64, u64) {
@@ -24,6 +24,12 @@ pub(crate) fn size(stat: &rustix::fs::Stat) -> u64 {
 /// When the inode last changed: bytes, name, mode, or times.
 pub(crate) fn changed(stat: &rustix::fs::Stat) -> SystemTime {
     time(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+/// All that changes with the bytes.
+pub(crate) fn full_identity(stat: &rustix::fs::Stat) -> Identity {
+    let modified = time(stat.st_mtime, stat.st_mtime_nsec);
+    Identity { size: size(stat), inode: stat.st_ino, modified, changed: changed(stat) }
 }
 
 /// Facts about one name.

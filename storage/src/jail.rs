@@ -21,7 +21,8 @@ use crate::disk::{Call, Disk, rename_no_replace};
 use crate::error::{Error, Result};
 use crate::facts::{self, file_type, identity};
 use crate::path::{PathError, VirtualPath};
-use crate::{Entry, ReadAt, Replace, Space, Stat};
+use crate::tree::Removal;
+use crate::{Entry, Gone, Identity, ReadAt, Replace, Space, Stat};
 
 /// The store's own name directly under the root: the staging folder's, where none outside the root will do. No verb
 /// reaches it and no listing shows it, whether it is in use or not.
@@ -171,6 +172,17 @@ impl Jail {
         Ok(place.directory)
     }
 
+    /// Removes a directory with all in it; returns the one it stood in, for syncing, and whether it is gone.
+    pub(crate) fn remove_tree(
+        &self,
+        path: &VirtualPath,
+        step: &mut dyn FnMut(Gone) -> bool,
+    ) -> Result<(OwnedFd, bool)> {
+        let place = self.place(path)?;
+        let gone = Removal { step, staging: self.staging_identity }.run(&place)?;
+        Ok((place.directory, gone))
+    }
+
     /// Renames; returns the directories that changed, the new name's first.
     pub(crate) fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: Replace) -> Result<(OwnedFd, OwnedFd)> {
         let (source, target) = (self.place(from)?, self.new_place(to)?);
@@ -279,6 +291,10 @@ impl ReadAt for OpenFile {
 
     fn stat(&self) -> &Stat {
         &self.stat
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        Ok(facts::full_identity(&rustix::fs::fstat(&self.file)?))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {

@@ -11,6 +11,7 @@
 //! | `index.rs` | what is staged, in memory |
 //! | `commit.rs` | group commit: landings share directory syncs |
 //! | `disk.rs` | the system calls of an upload, and how tests make them fail |
+//! | `tree.rs` | removal of a directory with all in it |
 //! | `facts.rs` | from the operating system's numbers to [`Stat`] |
 //! | `error.rs` | [`Error`]: kinds a caller decides on |
 //! | `conformance.rs` | what every [`Store`] must show |
@@ -34,6 +35,7 @@ pub mod path;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::fs::File;
 use std::time::SystemTime;
@@ -70,6 +72,44 @@ pub struct Stat {
     pub mode: u32,
     /// Inode number, or another number that tells one file from its replacement; 0 where there is none.
     pub inode: u64,
+}
+
+/// What tells the bytes of a file from all others that stood or will stand under its name: a write changes the times, and
+/// nobody can set the second one. Two writes within one tick of the kernel's clock look like one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Length in bytes.
+    pub size: u64,
+    /// See [`Stat::inode`].
+    pub inode: u64,
+    /// Last write, or what a client has set.
+    pub modified: SystemTime,
+    /// Last change of anything: bytes, name, mode, times.
+    pub changed: SystemTime,
+}
+
+/// A text that is the same for the same identity and for no other.
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { size, inode, modified, changed } = self;
+        write!(f, "{size}/{inode}")?;
+        for time in [modified, changed] {
+            match time.duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(after) => write!(f, "/{after:?}")?,
+                Err(before) => write!(f, "/-{:?}", before.duration())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name that [`Store::remove_tree`] has removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone {
+    /// What it was; a link is [`Kind::Other`].
+    pub kind: Kind,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 /// One name in a directory.
@@ -199,6 +239,11 @@ pub trait ReadAt: Send + Sync {
     fn size(&self) -> u64;
     /// Facts when it was opened.
     fn stat(&self) -> &Stat;
+    /// Its identity now: another one than before says that it was written to meanwhile.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn identity(&self) -> Result<Identity>;
     /// Reads at `offset` into `buf`; 0 at the end.
     ///
     /// # Errors
@@ -304,6 +349,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::DirectoryNotEmpty`].
     fn remove_dir(&self, path: &VirtualPath) -> Result<()>;
+    /// Removes a directory and all that is in it, links and not what they lead to, as far as it can be done; says whether
+    /// it is gone. `step` is told of each name that is gone in it, and ends the removal by saying false. What no path can
+    /// name stays, and with it the directories above it.
+    ///
+    /// # Errors
+    /// [`Error::NotADirectory`], also for a link to one.
+    fn remove_tree(&self, path: &VirtualPath, step: &mut dyn FnMut(Gone) -> bool) -> Result<bool>;
     /// Gives a landed file or a directory another name, durably.
     ///
     /// # Errors

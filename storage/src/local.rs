@@ -20,7 +20,7 @@ use crate::jail::{Jail, Place, RESERVED_NAME};
 use crate::landing::{Counters, Shared, StagedUpload, SyncCounts};
 use crate::path::VirtualPath;
 use crate::staging::{self, Staging};
-use crate::{Begin, Durability, Entries, ReadAt, Replace, Space, Stat, Store, Suspended, Upload, UploadId};
+use crate::{Begin, Durability, Entries, Gone, ReadAt, Replace, Space, Stat, Store, Suspended, Upload, UploadId};
 
 /// A store in a folder.
 ///
@@ -221,6 +221,12 @@ impl Store for LocalStore {
 
     fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
         self.changed(&self.shared.jail.remove(path, AtFlags::REMOVEDIR)?)
+    }
+
+    fn remove_tree(&self, path: &VirtualPath, step: &mut dyn FnMut(Gone) -> bool) -> Result<bool> {
+        let (directory, gone) = self.shared.jail.remove_tree(path, step)?;
+        self.changed(&directory)?;
+        Ok(gone)
     }
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, replace: Replace) -> Result<()> {

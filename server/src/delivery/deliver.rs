@@ -87,6 +87,7 @@ fn deliver(
         started,
         status: Status::Landed,
         reason: None,
+        identity: None,
     };
     ledger.settle(entry, Some(shared.superseded(store_to, to)))?;
     shared.remember_landed(&path);

@@ -60,6 +60,8 @@ pub(super) struct Entry {
     pub(super) started: SystemTime,
     pub(super) status: Status,
     pub(super) reason: Option<String>,
+    /// Of the file that landed, where its digest is to be found again by it.
+    pub(super) identity: Option<String>,
 }
 
 /// What is about to become visible.
@@ -265,6 +267,21 @@ impl Ledger {
         .transpose()
     }
 
+    /// The SHA-256 in a receipt of that user for that path and for the file of that identity.
+    pub(super) async fn digest_of(
+        &self,
+        user: &str,
+        path: &str,
+        identity: &str,
+    ) -> Result<Option<String>, sqlx::Error> {
+        sqlx::query_scalar("SELECT sha256 FROM receipts WHERE user = ? AND path = ? AND identity = ? LIMIT 1")
+            .bind(user)
+            .bind(path)
+            .bind(identity)
+            .fetch_optional(self.database.pool())
+            .await
+    }
+
     /// Intents that a crash left.
     pub(super) async fn intents(&self) -> Result<Vec<Intent>, sqlx::Error> {
         let rows = sqlx::query(
@@ -394,7 +411,8 @@ async fn write_entry(transaction: &mut SqliteConnection, entry: &Entry) -> Resul
     let sha256 = entry.sha256.as_deref();
     let reason = entry.reason.as_deref();
     let started = millis(entry.started);
-    replace_row(transaction, &entry.id, texts, signed(entry.size), sha256, started, entry.status, reason).await
+    let digest = (sha256, entry.identity.as_deref());
+    replace_row(transaction, &entry.id, texts, signed(entry.size), digest, started, entry.status, reason).await
 }
 
 /// Writes a row of `[user, path, protocol, client_address]` and the rest. An earlier row of the same upload keeps its
@@ -405,7 +423,7 @@ async fn replace_row(
     id: &str,
     [user, path, protocol, client_address]: [String; 4],
     size: i64,
-    sha256: Option<&str>,
+    (sha256, identity): (Option<&str>, Option<&str>),
     started: i64,
     status: Status,
     reason: Option<&str>,
@@ -413,9 +431,10 @@ async fn replace_row(
     let now = millis(crate::clock::now());
     sqlx::query(
         "INSERT OR REPLACE INTO receipts \
-         (id, user, path, size, sha256, protocol, client_address, started, landed, changed, status, reason) \
+         (id, user, path, size, sha256, protocol, client_address, started, landed, changed, status, reason, \
+          identity) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
-                 COALESCE((SELECT started FROM receipts WHERE id = ?1), ?8), ?9, ?10, ?11, ?12)",
+                 COALESCE((SELECT started FROM receipts WHERE id = ?1), ?8), ?9, ?10, ?11, ?12, ?13)",
     )
     .bind(id)
     .bind(user)
@@ -429,6 +448,7 @@ async fn replace_row(
     .bind(now)
     .bind(status.as_str())
     .bind(reason)
+    .bind(identity)
     .execute(&mut *transaction)
     .await
     .map(drop)
@@ -444,7 +464,7 @@ async fn end(transaction: &mut SqliteConnection, id: &str, reason: &str) -> Resu
     let Some(row) = row else { return Ok(()) };
     let texts = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
     let (size, started) = (row.try_get(4)?, row.try_get(5)?);
-    replace_row(transaction, id, texts, size, None, started, Status::Refused, Some(reason)).await
+    replace_row(transaction, id, texts, size, (None, None), started, Status::Refused, Some(reason)).await
 }
 
 async fn supersede(transaction: &mut SqliteConnection, superseded: Option<&Superseded>) -> Result<(), sqlx::Error> {

@@ -6,6 +6,8 @@
 //! | `session.rs` | [`Session`]: every verb |
 //! | `upload.rs` | [`Upload`]: bytes on their way, and their landing |
 //! | `deliver.rs` | the rename that ends a client-side temporary name |
+//! | `hash.rs` | digests of landed files |
+//! | `tree.rs` | removal of a directory with all in it |
 //! | `policy.rs` | what is allowed: pure decisions |
 //! | `quota.rs` | room per user |
 //! | `ledger.rs` | intents, receipts, refusals, suspensions |
@@ -14,6 +16,7 @@
 
 mod deliver;
 mod digest;
+mod hash;
 pub mod ledger;
 mod policy;
 mod quota;
@@ -24,6 +27,7 @@ pub mod session;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod tree;
 pub mod upload;
 
 use std::net::SocketAddr;
@@ -33,11 +37,13 @@ use std::time::{Duration, SystemTime};
 use landfall_auth::{Protocol, User};
 use landfall_storage::{Store, UploadId, VirtualPath};
 
+pub use hash::Algorithm;
 pub use ledger::Ledger;
 pub use refusal::{Reason, Refusal};
 pub use registry::{Activity, Registry, SessionInfo};
 pub use session::{Download, Listing, Session};
 pub use temporary::TemporaryNames;
+pub use tree::{Cleared, Left};
 pub use upload::{Receipt, Upload};
 
 /// How long the ledger remembers what landed under a temporary name and was never renamed; after that, the rename that
@@ -50,6 +56,7 @@ pub struct Delivery {
     ledger: Ledger,
     registry: Arc<Registry>,
     accounts: quota::Accounts,
+    hashing: hash::Hashing,
     temporary_names: RwLock<Arc<TemporaryNames>>,
 }
 
@@ -62,6 +69,7 @@ impl Delivery {
             ledger,
             registry: Arc::default(),
             accounts: quota::Accounts::default(),
+            hashing: hash::Hashing::default(),
             temporary_names: RwLock::new(Arc::new(temporary_names)),
         })
     }

@@ -85,6 +85,7 @@ impl Delivery {
             started: intent.started,
             status: Status::Landed,
             reason: None,
+            identity: None,
         };
         // What is suspended is compared with what is staged next.
         self.ledger.settle(entry, None)
@@ -118,6 +119,7 @@ fn suspension(staged: &Suspended, home: Option<&String>, noted: Option<&UnderWay
         started: noted.map_or_else(crate::clock::now, |noted| noted.started),
         status: Status::Suspended,
         reason: Some("the server stopped before the transfer's end; it can be resumed".to_owned()),
+        identity: None,
     }
 }
 

@@ -100,11 +100,11 @@ impl Shared {
         Superseded { user: self.user.name.clone(), path: path.to_string(), kept }
     }
 
-    fn may(&self, verb: Verb) -> Result<(), Refusal> {
+    pub(super) fn may(&self, verb: Verb) -> Result<(), Refusal> {
         policy::verb(&self.user.effective, verb)
     }
 
-    fn place(&self, path: &VirtualPath) -> Result<VirtualPath, Refusal> {
+    pub(super) fn place(&self, path: &VirtualPath) -> Result<VirtualPath, Refusal> {
         Ok(path.under(&self.home)?)
     }
 
@@ -116,6 +116,10 @@ impl Shared {
 impl Session {
     pub(super) fn new(shared: Shared) -> Self {
         Self(Arc::new(shared))
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0
     }
 
     /// Number of the session in this process.
@@ -160,7 +164,7 @@ impl Session {
     }
 
     /// Runs a call that may wait for the disk where waiting harms nobody.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Arc<Shared>) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
@@ -469,6 +473,7 @@ pub(super) fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusa
         started: crate::clock::now(),
         status: Status::Refused,
         reason: Some(refusal.to_string()),
+        identity: None,
     });
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use landfall_storage::{self as storage, Error, Replace, VirtualPath};
 
 use super::digest::RunningDigest;
+use super::hash;
 use super::ledger::{Entry, Intent, Pending, Status, Temporary};
 use super::policy::{self, Facts, Placement, Verb};
 use super::quota::Account;
@@ -273,6 +274,7 @@ impl Upload {
             session.delivery.ledger.settle_temporary(temporary, superseded)
         } else {
             let entry = self.entry(id, size, Some(sha256), &path, Status::Landed, None);
+            let entry = Entry { identity: hash::identify(store, &store_path, &stat), ..entry };
             session.delivery.ledger.settle(entry, superseded)
         };
         settled.map_err(|refusal| (refusal, false))?;
@@ -385,6 +387,7 @@ impl Upload {
             started: self.started,
             status,
             reason,
+            identity: None,
         }
     }
 }

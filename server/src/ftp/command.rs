@@ -23,9 +23,11 @@ pub enum Verb {
     Eprt,
     Epsv,
     Feat,
+    Hash,
     Help,
     Lang,
     List,
+    Md5,
     Mdtm,
     Mff,
     Mfmt,
@@ -43,10 +45,12 @@ pub enum Verb {
     Prot,
     Pwd,
     Quit,
+    Rang,
     Rein,
     Rest,
     Retr,
     Rmd,
+    Rmda,
     Rnfr,
     Rnto,
     Site,
@@ -58,6 +62,11 @@ pub enum Verb {
     Syst,
     Type,
     User,
+    Xcrc,
+    Xmd5,
+    Xsha1,
+    Xsha256,
+    Xsha512,
 }
 
 /// Does a verb take something after it?
@@ -108,6 +117,10 @@ const fn row(
     Spec { name, verb, when, argument, source, help }
 }
 
+const HASH: &str = "draft-bryan-ftpext-hash";
+const PETERSON: &str = "draft-peterson-streamlined-ftp-command-extensions";
+const PART_HELP: &str = "<path> [[<start>] <end>]: digest of a landed file, or of what is before the end";
+
 use Argument::{None as Bare, Optional, Required};
 use When::{Anytime, LoggedIn};
 
@@ -125,14 +138,7 @@ pub static TABLE: &[Spec] = &[
     ),
     row("APPE", Verb::Appe, LoggedIn, Required, "RFC 959", "<path>: upload after what is held under that name"),
     row("AUTH", Verb::Auth, Anytime, Required, "RFC 2228, 4217", "TLS: begin TLS on this connection"),
-    row(
-        "AVBL",
-        Verb::Avbl,
-        LoggedIn,
-        Optional,
-        "draft-peterson-streamlined-ftp-command-extensions",
-        "[<path>]: bytes left for you",
-    ),
+    row("AVBL", Verb::Avbl, LoggedIn, Optional, PETERSON, "[<path>]: bytes left for you"),
     row("CCC", Verb::Ccc, LoggedIn, Bare, "RFC 2228, 4217", "refused: the connection stays under TLS"),
     row("CDUP", Verb::Cdup, LoggedIn, Bare, "RFC 959", "go one directory up"),
     row("CLNT", Verb::Clnt, Anytime, Required, "habit", "<name>: tell which client this is"),
@@ -142,9 +148,11 @@ pub static TABLE: &[Spec] = &[
     row("EPRT", Verb::Eprt, LoggedIn, Required, "RFC 2428", "|<1 or 2>|<address>|<port>|: active data connection"),
     row("EPSV", Verb::Epsv, LoggedIn, Optional, "RFC 2428", "[1|2|ALL]: passive data connection, IPv4 and IPv6"),
     row("FEAT", Verb::Feat, Anytime, Bare, "RFC 2389", "list the extensions"),
+    row("HASH", Verb::Hash, LoggedIn, Required, HASH, "<path>: digest of a landed file, or of what RANG said of it"),
     row("HELP", Verb::Help, Anytime, Optional, "RFC 959", "[<command>]: this help"),
     row("LANG", Verb::Lang, Anytime, Optional, "RFC 2640", "[EN]: language of the replies"),
     row("LIST", Verb::List, LoggedIn, Optional, "RFC 959", "[<path>]: list names with facts, for people"),
+    row("MD5", Verb::Md5, LoggedIn, Required, "draft-twine-ftpmd5", "<path>: MD5 of a landed file"),
     row(
         "MDTM",
         Verb::Mdtm,
@@ -175,7 +183,14 @@ pub static TABLE: &[Spec] = &[
     row("MODE", Verb::Mode, LoggedIn, Required, "RFC 959", "S: stream is the only mode"),
     row("NLST", Verb::Nlst, LoggedIn, Optional, "RFC 959", "[<path>]: list names only"),
     row("NOOP", Verb::Noop, Anytime, Optional, "RFC 959", "do nothing"),
-    row("OPTS", Verb::Opts, Anytime, Required, "RFC 2389", "UTF8 ON | MLST [<fact>;...]: set an option"),
+    row(
+        "OPTS",
+        Verb::Opts,
+        Anytime,
+        Required,
+        "RFC 2389",
+        "UTF8 ON | MLST [<fact>;...] | HASH [<algorithm>]: set an option",
+    ),
     row("PASS", Verb::Pass, Anytime, Optional, "RFC 959", "<password>: second half of the login"),
     row("PASV", Verb::Pasv, LoggedIn, Bare, "RFC 959", "passive data connection, IPv4"),
     row("PBSZ", Verb::Pbsz, Anytime, Required, "RFC 2228, 4217", "0: as PROT wants it"),
@@ -183,10 +198,19 @@ pub static TABLE: &[Spec] = &[
     row("PROT", Verb::Prot, Anytime, Required, "RFC 2228, 4217", "C | P: data connections in clear or private"),
     row("PWD", Verb::Pwd, LoggedIn, Bare, "RFC 959", "show the current directory"),
     row("QUIT", Verb::Quit, Anytime, Bare, "RFC 959", "say goodbye; a transfer under way ends first"),
+    row(
+        "RANG",
+        Verb::Rang,
+        LoggedIn,
+        Required,
+        "draft-bryan-ftp-range",
+        "<first> <last>: bytes that the next RETR or HASH is of; 1 0 for all",
+    ),
     row("REIN", Verb::Rein, Anytime, Bare, "RFC 959", "log out and begin again"),
     row("REST", Verb::Rest, LoggedIn, Required, "RFC 959, 3659", "<offset>: where the next RETR or STOR begins"),
     row("RETR", Verb::Retr, LoggedIn, Required, "RFC 959", "<path>: download"),
     row("RMD", Verb::Rmd, LoggedIn, Required, "RFC 959", "<path>: remove an empty directory"),
+    row("RMDA", Verb::Rmda, LoggedIn, Required, PETERSON, "<path>: remove a directory and all in it"),
     row("RNFR", Verb::Rnfr, LoggedIn, Required, "RFC 959", "<path>: what to rename"),
     row("RNTO", Verb::Rnto, LoggedIn, Required, "RFC 959", "<path>: its new name"),
     row(
@@ -212,11 +236,17 @@ pub static TABLE: &[Spec] = &[
     row("SYST", Verb::Syst, Anytime, Bare, "RFC 959", "kind of system"),
     row("TYPE", Verb::Type, LoggedIn, Required, "RFC 959", "I | A: bytes as they are, or text with CRLF line ends"),
     row("USER", Verb::User, Anytime, Required, "RFC 959", "<name>: first half of the login"),
+    row("XCRC", Verb::Xcrc, LoggedIn, Required, "habit", PART_HELP),
     row("XCUP", Verb::Cdup, LoggedIn, Bare, "RFC 775", "as CDUP"),
     row("XCWD", Verb::Cwd, LoggedIn, Required, "RFC 775", "as CWD"),
+    row("XMD5", Verb::Xmd5, LoggedIn, Required, "habit", PART_HELP),
     row("XMKD", Verb::Mkd, LoggedIn, Required, "RFC 775", "as MKD"),
     row("XPWD", Verb::Pwd, LoggedIn, Bare, "RFC 775", "as PWD"),
     row("XRMD", Verb::Rmd, LoggedIn, Required, "RFC 775", "as RMD"),
+    row("XSHA", Verb::Xsha1, LoggedIn, Required, "habit", "as XSHA1"),
+    row("XSHA1", Verb::Xsha1, LoggedIn, Required, "habit", PART_HELP),
+    row("XSHA256", Verb::Xsha256, LoggedIn, Required, "habit", PART_HELP),
+    row("XSHA512", Verb::Xsha512, LoggedIn, Required, "habit", PART_HELP),
 ];
 
 /// What other RFCs name and this server does not do: 502 and not 500 (RFC 959 section 5.4). RFC 959's own SMNT, RFC
@@ -353,6 +383,17 @@ mod tests {
         for spec in TABLE {
             assert_eq!(TABLE.iter().filter(|other| other.name == spec.name).count(), 1, "{}", spec.name);
         }
+    }
+
+    #[test]
+    fn verbs_md_holds_this_table() {
+        let rows = TABLE.iter().map(|spec| {
+            let early = if spec.when == Anytime { "yes" } else { "" };
+            let help = spec.help.replace('|', "\\|").replace('<', "\\<");
+            format!("| {} | {} | {early} | {help} |\n", spec.name, spec.source)
+        });
+        let table: String = rows.collect();
+        assert!(include_str!("VERBS.md").contains(&table), "VERBS.md should have:\n{table}");
     }
 
     #[test]

@@ -19,6 +19,8 @@ const SENDFILE_BYTES: usize = 1_024 * 1_024;
 pub(super) struct Outgoing {
     pub(super) file: Download,
     pub(super) offset: u64,
+    /// The first byte that is not sent any more.
+    pub(super) end: u64,
     pub(super) ascii: bool,
     pub(super) activity: Arc<Activity>,
 }
@@ -101,8 +103,8 @@ impl Outgoing {
             && let (Some(socket), Some(file)) = (data.clear_socket(), self.file.file().as_file())
         {
             // From the page cache to the socket without passing through this process.
-            while at < self.file.size() {
-                let count = usize::try_from(self.file.size() - at).map_or(SENDFILE_BYTES, |n| n.min(SENDFILE_BYTES));
+            while at < self.end {
+                let count = usize::try_from(self.end - at).map_or(SENDFILE_BYTES, |n| n.min(SENDFILE_BYTES));
                 match sendfile(socket, file, Some(&mut at), count) {
                     // The file was cut underneath; what is missing cannot be sent.
                     Ok(0) => return Err(Break::Io(io::ErrorKind::UnexpectedEof.into()).into()),
@@ -116,8 +118,8 @@ impl Outgoing {
         let mut buffer = engine.shared.buffers.take();
         let mut ascii = self.ascii.then(ToNetwork::default);
         let mut converted = Vec::new();
-        while at < self.file.size() {
-            let room = usize::try_from(self.file.size() - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+        while at < self.end {
+            let room = usize::try_from(self.end - at).map_or(buffer.len(), |n| n.min(buffer.len()));
             let chunk = buffer.get_mut(..room).unwrap_or_default();
             let read = self.file.file().read_at(at, chunk).map_err(Refusal::from)?;
             if read == 0 {

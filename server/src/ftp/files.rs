@@ -6,8 +6,9 @@ use landfall_auth::{Overwrite, Permissions};
 use landfall_storage::{Kind, VirtualPath};
 
 use super::reply::{Reply, file_refused, quoted};
-use super::session::Session;
+use super::session::{End, Session};
 use super::time;
+use crate::delivery::{Cleared, Left};
 
 /// Either reply is said; the error side lets `?` end a verb early.
 type Answer = Result<Reply, Reply>;
@@ -35,6 +36,22 @@ impl Session {
         let path = self.path(name)?;
         self.files()?.remove_dir(&path).await?;
         Ok(Reply::new(250, "Removed"))
+    }
+
+    /// draft-peterson-streamlined-ftp-command-extensions: a directory and all in it, as far as that can be done.
+    pub(super) async fn rmda(&mut self, name: &[u8]) -> Result<(), End> {
+        let (path, files) = match self.path(name).and_then(|path| Ok((path, self.files()?))) {
+            Ok(found) => found,
+            Err(reply) => return self.say(&reply).await,
+        };
+        self.work(&format!("RMDA {path}"), "names have been removed so far", move |course| async move {
+            let step = move || {
+                course.add(1);
+                !course.is_cancelled()
+            };
+            files.remove_tree(&path, step).await.map_or_else(Reply::from, |cleared| cleared_reply(&cleared))
+        })
+        .await
     }
 
     pub(super) async fn dele(&mut self, name: &[u8]) -> Answer {
@@ -184,6 +201,17 @@ impl Session {
         let path = self.path(name)?;
         self.files()?.set_modified(&path, modified).await?;
         Ok(Reply::new(200, format!("Modify={}", time::format(modified))))
+    }
+}
+
+fn cleared_reply(cleared: &Cleared) -> Reply {
+    let Cleared { files, directories, left } = cleared;
+    let counts = format!("{files} files and {directories} directories");
+    match left {
+        Left::Nothing => Reply::new(250, format!("Removed, with {counts} in all")),
+        Left::Something => Reply::new(550, format!("{counts} are removed; the rest could not be")),
+        Left::BeyondLimit => Reply::new(450, format!("{counts} are removed, and more are left; send RMDA again")),
+        Left::Stopped => Reply::new(426, format!("{counts} were removed before the stop")),
     }
 }
 

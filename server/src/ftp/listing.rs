@@ -137,7 +137,7 @@ impl Session {
         found: Result<Found, Reply>,
         form: impl FnOnce(&Found) -> Form,
     ) -> Result<(), End> {
-        self.state.restart = 0;
+        (self.state.restart, self.state.range) = (0, None);
         let started = found.and_then(|found| {
             let activity = self.files()?.activity().clone();
             let form = form(&found);

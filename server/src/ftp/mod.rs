@@ -6,7 +6,8 @@
 //! | `reply.rs` | replies, and the code of each refusal |
 //! | `lines.rs`, `socket.rs`, `control.rs` | the control connection: lines, Telnet, TLS |
 //! | `session.rs` | one session: its state, its loop, who obeys which verb |
-//! | `login.rs`, `secure.rs`, `settings.rs`, `files.rs`, `ports.rs` | the verbs, by subject |
+//! | `login.rs`, `secure.rs`, `settings.rs`, `files.rs`, `hash.rs`, `ports.rs` | the verbs, by subject |
+//! | `work.rs` | verbs that take their time without a data connection |
 //! | `transfer.rs`, `course.rs` | a transfer seen from the control connection: progress, ABOR, the decision to land |
 //! | `upload.rs`, `download.rs`, `listing.rs` | a transfer seen from its own thread |
 //! | `outcome.rs` | how transfers end, and the replies to that |
@@ -22,6 +23,7 @@ mod data;
 mod download;
 pub mod facts;
 mod files;
+mod hash;
 pub mod lines;
 mod listing;
 mod login;
@@ -40,6 +42,7 @@ mod tests;
 pub mod time;
 mod transfer;
 mod upload;
+mod work;
 
 use std::sync::{Arc, Mutex};
 

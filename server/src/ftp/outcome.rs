@@ -11,6 +11,8 @@ use crate::delivery::Receipt;
 pub(super) enum Outcome {
     Received(upload::Outcome),
     Sent(download::Outcome),
+    /// Without a data connection: this was the answer.
+    Answered(Reply),
 }
 
 /// What a landing is told as: the name it has, its size, its digest.
@@ -29,6 +31,7 @@ const NOT_CONNECTED: &str = "No data connection came in time; a firewall may blo
 /// The last reply of a transfer.
 pub(super) fn reply_of(outcome: Outcome) -> Reply {
     match outcome {
+        Outcome::Answered(reply) => reply,
         Outcome::Received(upload::Outcome::Landed(receipt)) => landed(&receipt, 226),
         Outcome::Received(upload::Outcome::Refused { name, refusal }) => file_refused(&name, &refusal),
         Outcome::Sent(download::Outcome::Refused(refusal)) => refusal.into(),

@@ -10,10 +10,11 @@ use super::Engine;
 use super::command::{Command, ParseError, Verb, When};
 use super::control::Control;
 use super::facts::Chosen;
+use super::hash::Form;
 use super::login::protocol_name;
 use super::passive::Way;
 use super::reply::Reply;
-use crate::delivery;
+use crate::delivery::{self, Algorithm};
 use crate::listen::{Connection, Permit};
 use crate::tls::Configs;
 
@@ -100,12 +101,16 @@ pub(super) struct State {
     pub(super) only_epsv: bool,
     /// REST, for the next transfer.
     pub(super) restart: u64,
+    /// RANG, for the next RETR or HASH: the first byte and the last.
+    pub(super) range: Option<(u64, u64)>,
     /// ALLO, for the next upload.
     pub(super) announced_bytes: Option<u64>,
     /// RNFR.
     pub(super) rename_from: Option<VirtualPath>,
     /// OPTS MLST.
     pub(super) facts: Chosen,
+    /// OPTS HASH.
+    pub(super) algorithm: Algorithm,
     /// PASV, EPSV, PORT, EPRT, for the next transfer.
     pub(super) way: Option<Way>,
     /// When a passive port that nobody connects to is given back: there are few of them, and they are everybody's.
@@ -322,9 +327,11 @@ impl Session {
             Verb::Eprt => self.eprt(&text),
             Verb::Epsv => self.epsv(&text).await,
             Verb::Feat => Ok(self.feat()),
+            Verb::Hash => return self.hash(argument).await,
             Verb::Help => Ok(Self::help(argument)),
             Verb::Lang => Self::lang(&text),
             Verb::List => return self.list(argument).await,
+            Verb::Md5 => return self.digest_of_part("MD5", argument, Algorithm::Md5, Form::Md5).await,
             Verb::Mdtm => self.mdtm(argument).await,
             Verb::Mff => self.mff(argument).await,
             Verb::Mfmt => self.mfmt(argument).await,
@@ -342,10 +349,12 @@ impl Session {
             Verb::Prot => self.prot(&text),
             Verb::Pwd => Ok(self.pwd()),
             Verb::Quit => return Err(End::Quit),
+            Verb::Rang => self.rang(&text),
             Verb::Rein => Ok(self.rein()),
             Verb::Rest => self.rest(&text),
             Verb::Retr => return self.retr(argument).await,
             Verb::Rmd => self.rmd(argument).await,
+            Verb::Rmda => return self.rmda(argument).await,
             Verb::Rnfr => self.rnfr(argument).await,
             Verb::Rnto => self.rnto(argument).await,
             Verb::Site => self.site(argument).await,
@@ -357,6 +366,11 @@ impl Session {
             Verb::Syst => Ok(Reply::new(215, "UNIX Type: L8")),
             Verb::Type => self.set_type(&text),
             Verb::User => self.user(&text),
+            Verb::Xcrc => return self.digest_of_part("XCRC", argument, Algorithm::Crc32, Form::Bare).await,
+            Verb::Xmd5 => return self.digest_of_part("XMD5", argument, Algorithm::Md5, Form::Bare).await,
+            Verb::Xsha1 => return self.digest_of_part("XSHA1", argument, Algorithm::Sha1, Form::Bare).await,
+            Verb::Xsha256 => return self.digest_of_part("XSHA256", argument, Algorithm::Sha256, Form::Bare).await,
+            Verb::Xsha512 => return self.digest_of_part("XSHA512", argument, Algorithm::Sha512, Form::Bare).await,
         };
         match done {
             Ok(reply) | Err(reply) => self.say(&reply).await,

@@ -5,6 +5,7 @@ use super::facts::Chosen;
 use super::reply::Reply;
 use super::session::{Protection, Session};
 use crate::config::TlsPolicy;
+use crate::delivery::Algorithm;
 
 impl Session {
     /// What really works, and nothing else (RFC 2389 section 3).
@@ -23,15 +24,28 @@ impl Session {
             "CSID",
             "EPSV",
             "LANG EN*",
+            "MD5",
             "MDTM",
             "MFF modify;UNIX.mode;",
             "MFMT",
+            "RANG STREAM",
             "REST STREAM",
+            "RMDA <path>",
             "SIZE",
             "TVFS",
             "UTF8",
+            "XCRC",
+            "XMD5",
+            "XSHA",
+            "XSHA1",
+            "XSHA256",
+            "XSHA512",
         ];
         lines.extend(always.map(str::to_owned));
+        // The one that is chosen with a star (draft-bryan-ftpext-hash section 3.1).
+        let star = |algorithm| if algorithm == self.state.algorithm { "*;" } else { ";" };
+        let hashes = Algorithm::ALL.map(|algorithm| format!("{}{}", algorithm.name(), star(algorithm)));
+        lines.push(format!("HASH {}", hashes.concat()));
         lines.push(format!("MLST {}", self.state.facts.feature()));
         Reply::lines(211, "Extensions:", lines, "End")
     }
@@ -92,13 +106,20 @@ impl Session {
                 "" | "ON" | "NLST" => Ok(Reply::new(200, "Names are UTF-8")),
                 _ => Err(Reply::new(501, "Names are UTF-8 always")),
             },
+            "HASH" => {
+                if !value.trim().is_empty() {
+                    self.state.algorithm = Algorithm::parse(value.trim())
+                        .ok_or_else(|| Reply::new(501, "Unknown algorithm, current selection not changed"))?;
+                }
+                Ok(Reply::new(200, self.state.algorithm.name()))
+            }
             "MLST" => {
                 self.state.facts = Chosen::parse(value);
                 // RFC 3659 section 7.9: without a fact, without the space as well.
                 Ok(Reply::new(200, format!("MLST OPTS {}", self.state.facts.names()).trim_end().to_owned()))
             }
             _ if spec(name.as_bytes()).is_some() => Err(Reply::new(501, "This command has no options")),
-            _ => Err(Reply::new(501, "OPTS takes UTF8 or MLST")),
+            _ => Err(Reply::new(501, "OPTS takes HASH, MLST or UTF8")),
         }
     }
 
@@ -108,7 +129,7 @@ impl Session {
             // Where a byte of the converted text stands in the file cannot be known.
             return Err(Reply::new(501, "REST needs TYPE I"));
         }
-        self.state.restart = offset;
+        (self.state.restart, self.state.range) = (offset, None);
         Ok(Reply::new(350, format!("The next transfer begins at byte {offset}")))
     }
 

@@ -92,9 +92,22 @@ pub(super) struct Prepared {
     question: Option<oneshot::Receiver<Question>>,
 }
 
-/// What the control connection said while a transfer ran.
+/// What a client waits for while something runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Awaited {
+    /// The last reply: the first one was sent.
+    #[default]
+    End,
+    /// The only one: but for STAT's and ABOR's, none may come before it.
+    Answer,
+}
+
+/// What the control connection said while something ran.
 #[derive(Default)]
-struct Overheard {
+pub(super) struct Overheard {
+    /// What STAT says behind the count.
+    progress: &'static str,
+    awaited: Awaited,
     /// ABOR came and stopped it.
     aborted: bool,
     /// ABOR came after the end was decided.
@@ -103,13 +116,29 @@ struct Overheard {
     end: Option<End>,
 }
 
+impl Overheard {
+    /// For a transfer, whose first reply was sent.
+    fn answered(progress: &'static str) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
+    /// For what has one reply, at its end.
+    pub(super) fn unanswered(progress: &'static str) -> Self {
+        Self { progress, awaited: Awaited::Answer, ..Self::default() }
+    }
+}
+
 impl Session {
     pub(super) async fn retr(&mut self, name: &[u8]) -> Result<(), End> {
+        let range = self.state.range.take();
         let offset = std::mem::take(&mut self.state.restart);
         let started = async {
             let path = self.path(name)?;
             let files = self.files()?;
             self.offset_fits(offset)?;
+            if range.is_some() && self.state.ascii {
+                return Err(Reply::new(551, "RANG needs TYPE I"));
+            }
             let file = match files.download(&path).await {
                 Ok(file) => file,
                 Err(refusal) => return Err(not_to_be_read(&files, &path, refusal).await),
@@ -120,9 +149,13 @@ impl Session {
                     format!("offset {offset} is beyond the {} bytes of the file", file.size()),
                 ));
             }
-            let opening = Reply::new(150, format!("{} bytes come", file.size() - offset));
+            // draft-bryan-ftp-range section 4.3: of what lies beyond the end, nothing is sent.
+            let (offset, end) = range.map_or((offset, file.size()), |(start, last)| {
+                (start.min(file.size()), last.saturating_add(1).min(file.size()))
+            });
+            let opening = Reply::new(150, format!("{} bytes come", end - offset));
             let activity = files.activity().clone();
-            let job = Job::Send(Outgoing { file, offset, ascii: self.state.ascii, activity });
+            let job = Job::Send(Outgoing { file, offset, end, ascii: self.state.ascii, activity });
             Ok((self.prepare()?, format!("RETR {path}"), opening, job))
         };
         match started.await {
@@ -179,6 +212,10 @@ impl Session {
 
     async fn receive(&mut self, verb: &str, name: &[u8], begin: Begin, opening: Reply) -> Result<(), End> {
         let announced_bytes = self.state.announced_bytes.take();
+        if self.state.range.take().is_some() {
+            // A part that is cut off within a file could not be told from the whole: nothing would land whole or not at all.
+            return self.say(&Reply::new(504, "RANG is for RETR and HASH; REST tells where an upload goes on")).await;
+        }
         let started = async {
             let path = self.new_file_path(name)?;
             if let Begin::Resume { offset } = begin {
@@ -243,13 +280,17 @@ impl Session {
         tokio::spawn(run(self.engine.clone(), connecting, terms, job, course.clone(), done, place));
         self.say(&opening).await?;
 
-        let mut heard = Overheard::default();
+        let mut heard = Overheard::answered("bytes have gone over the data connection so far");
         let outcome = self.attend(&course, outcome, question, &mut heard, &files).await?;
         files.doing("idle");
+        self.conclude(outcome, heard).await
+    }
 
+    /// Tells how it ended, and answers what was said meanwhile and waits for that.
+    pub(super) async fn conclude(&mut self, outcome: Option<Outcome>, heard: Overheard) -> Result<(), End> {
         let reply = match outcome {
             Some(outcome) => reply_of(outcome),
-            None => Reply::new(451, "The transfer failed inside the server; try again later"),
+            None => Reply::new(451, "The server failed inside; try again later"),
         };
         match heard.end {
             Some(End::Lost) => return Err(End::Lost),
@@ -267,8 +308,8 @@ impl Session {
         if heard.quit { Err(End::Quit) } else { Ok(()) }
     }
 
-    /// Waits for the end of a transfer, answering what may be said meanwhile.
-    async fn attend(
+    /// Waits for the end of what runs, answering what may be said meanwhile.
+    pub(super) async fn attend(
         &mut self,
         course: &Course,
         mut outcome: oneshot::Receiver<Outcome>,
@@ -311,11 +352,14 @@ impl Session {
     /// Obeys NOOP, STAT, ABOR, QUIT. Other commands wait in their order; ABOR overtakes them.
     async fn overhear(&mut self, course: &Course, heard: &mut Overheard) -> Result<(), End> {
         while let Some(verb) = self.control.lines.peek().and_then(may_interrupt) {
+            if heard.awaited == Awaited::Answer && verb == Verb::Noop {
+                break;
+            }
             self.control.lines.take().ok();
             match verb {
                 Verb::Noop => self.say(&Reply::new(200, "Here, and the transfer runs")).await?,
                 Verb::Stat => {
-                    let progress = format!("{} bytes have gone over the data connection so far", course.bytes());
+                    let progress = format!("{} {}", course.bytes(), heard.progress);
                     self.say(&Reply::lines(211, "A transfer runs:", vec![progress], "End")).await?;
                 }
                 Verb::Quit => heard.quit = true,
@@ -355,7 +399,7 @@ impl Session {
 }
 
 /// Why there is nothing to download: what the owner sees of a suspended upload cannot be read before it has landed.
-async fn not_to_be_read(files: &delivery::Session, path: &VirtualPath, refusal: Refusal) -> Reply {
+pub(super) async fn not_to_be_read(files: &delivery::Session, path: &VirtualPath, refusal: Refusal) -> Reply {
     if refusal.reason == Reason::NotFound
         && let Ok(stat) = files.stat(path).await
         && stat.kind == Kind::File

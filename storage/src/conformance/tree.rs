@@ -11,6 +11,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("directories are made", making),
     ("directories are made with those above", making_all),
     ("removal", removal),
+    ("removal of a directory with all in it", removal_of_trees),
     ("reading", reading),
     ("a reader keeps the file that it opened", reader_keeps),
     ("a listing shows each name once, with facts", listing),
@@ -67,6 +68,32 @@ fn making_all(store: &dyn Store) {
     refused!(store.create_dir_all(&path("/a/file")), Error::NotADirectory, "making all over a file");
     refused!(store.create_dir_all(&path("/a/file/c")), Error::NotADirectory, "making all through a file");
     assert_eq!(read(store, "/a/file"), b"x");
+}
+
+fn removal_of_trees(store: &dyn Store) {
+    must(store.create_dir_all(&path("/a/b/c")), "make all");
+    for name in ["/a/1", "/a/b/22", "/a/b/c/333", "/keep"] {
+        land(store, name, b"12345");
+    }
+    let mut none = |_| true;
+    refused!(store.remove_tree(&path("/none"), &mut none), Error::NotFound, "removing none");
+    refused!(store.remove_tree(&path("/keep"), &mut none), Error::NotADirectory, "removing a file as a directory");
+    assert!(store.remove_tree(&VirtualPath::root(), &mut none).is_err(), "the root was removed");
+    let mut gone = Vec::new();
+    let stopped = store.remove_tree(&path("/a"), &mut |one| {
+        gone.push(one);
+        false
+    });
+    assert!(!must(stopped, "begin to remove"), "it is gone, though it was stopped");
+    assert_eq!(gone.len(), 1, "it went on after the stop");
+    let all = store.remove_tree(&path("/a"), &mut |one| {
+        gone.push(one);
+        true
+    });
+    assert!(must(all, "remove the rest"), "it is not gone");
+    let bytes: u64 = gone.iter().filter(|one| one.kind == Kind::File).map(|one| one.size).sum();
+    assert_eq!((gone.len(), bytes), (5, 15), "other names were told than there were");
+    assert!(is_free(store, "/a") && !is_free(store, "/keep"), "too much was removed, or too little");
 }
 
 fn removal(store: &dyn Store) {

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod data;
+mod digests;
+mod features;
 mod login;
 mod state;
 mod transfers;
+mod trees;
 mod verbs;
 
 use std::io::{BufRead, BufReader, Read, Write};

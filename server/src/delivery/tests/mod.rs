@@ -1,6 +1,8 @@
 //! The room as a whole over a real store and a real database.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod hash;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

@@ -1,0 +1,38 @@
+//! Commands that take their time and need no data connection: HASH and its like, RMDA. While they run, the control
+//! connection is listened to as during a transfer.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::course::{Course, StopOnDrop};
+use super::outcome::Outcome;
+use super::reply::Reply;
+use super::session::{End, Session};
+use super::transfer::Overheard;
+
+impl Session {
+    /// Runs `begin`'s future to its end on a task of its own and tells its reply. It must end soon once its course is
+    /// cancelled. `progress` is what STAT says behind the count.
+    pub(super) async fn work<F>(
+        &mut self,
+        doing: &str,
+        progress: &'static str,
+        begin: impl FnOnce(Arc<Course>) -> F,
+    ) -> Result<(), End>
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let Some(files) = self.files.clone() else { return Ok(()) };
+        files.doing(doing);
+        let course = Arc::new(Course::default());
+        let _stop = StopOnDrop(course.clone());
+        let (done, outcome) = oneshot::channel();
+        let work = begin(course.clone());
+        tokio::spawn(async move { done.send(Outcome::Answered(work.await)).ok() });
+        let mut heard = Overheard::unanswered(progress);
+        let outcome = self.attend(&course, outcome, None, &mut heard, &files).await?;
+        files.doing("idle");
+        self.conclude(outcome, heard).await
+    }
+}
