@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, here and now")]
 #![expect(clippy::disallowed_methods, reason = "tests wait, look at the environment, and speak plainly")]
 
+mod bench;
 mod cli;
 mod clients;
 mod cuts;

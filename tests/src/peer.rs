@@ -9,7 +9,7 @@ use libunftp::ServerBuilder;
 use libunftp::options::FtpsRequired;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use unftp_core::auth::{AuthenticationError, Authenticator, Credentials, Principal};
+use unftp_core::auth::{AuthenticationError, Authenticator, Credentials, DefaultUser, Principal};
 use unftp_sbe_fs::Filesystem;
 
 use crate::wait_until;
@@ -53,16 +53,25 @@ impl Peer {
         // libunftp does not say which port it was given, so it is given one that was free a moment ago.
         let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).expect("a free port");
         let required = if tls_required { FtpsRequired::All } else { FtpsRequired::None };
-        let server = ServerBuilder::new(Box::new(move || Filesystem::new(files.clone()).expect("the folder is there")))
-            .authenticator(Arc::new(OneUser { name: "acme", password: "secret-of-acme" }))
-            .ftps(certificate, key)
-            .ftps_required(required, required)
-            .passive_ports(20_000..=29_999)
-            .build()
-            .expect("a valid configuration");
+        let server = configured(files, certificate, key, required);
         runtime.spawn(server.listen(address.to_string()));
         wait_until("libunftp to listen", || TcpStream::connect(address).ok());
         Self { address, directory, runtime: Some(runtime) }
+    }
+
+    /// Runs one in the foreground, on an address and in a folder of the caller's.
+    ///
+    /// # Errors
+    /// What libunftp says.
+    pub fn serve(
+        address: SocketAddr,
+        files: PathBuf,
+        certificate: PathBuf,
+        key: PathBuf,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let server = configured(files, certificate, key, FtpsRequired::None);
+        Ok(runtime.block_on(server.listen(address.to_string()))?)
     }
 
     /// Where it listens.
@@ -76,6 +85,21 @@ impl Peer {
     pub fn files(&self) -> PathBuf {
         self.directory.path().join("files")
     }
+}
+
+fn configured(
+    files: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    required: FtpsRequired,
+) -> libunftp::Server<Filesystem, DefaultUser> {
+    ServerBuilder::new(Box::new(move || Filesystem::new(files.clone()).expect("the folder is there")))
+        .authenticator(Arc::new(OneUser { name: "acme", password: "secret-of-acme" }))
+        .ftps(certificate, key)
+        .ftps_required(required, required)
+        .passive_ports(20_000..=29_999)
+        .build()
+        .expect("a valid configuration")
 }
 
 impl Drop for Peer {
