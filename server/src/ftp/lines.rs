@@ -9,6 +9,8 @@ const MAX_HELD_BYTES: usize = MAX_LINE_BYTES + 2;
 const IDLE_CAPACITY_BYTES: usize = 512;
 
 const IAC: u8 = 255;
+/// From here on a byte after IAC is a Telnet command; no verb begins with one.
+const SE: u8 = 240;
 const WILL: u8 = 251;
 const DONT: u8 = 254;
 
@@ -44,14 +46,15 @@ impl Lines {
     /// Takes received bytes, at most [`Lines::room`] of them.
     pub fn push(&mut self, received: &[u8]) {
         for &byte in received.iter().take(self.room()) {
+            // Only before a command, where clients send such sequences: within one, the byte is part of a name that is
+            // not UTF-8, and a name is refused, never altered.
+            let before_command = self.bytes.last().is_none_or(|last| *last == b'\n');
             match (self.telnet, byte) {
-                // Only before a command, where clients send such sequences: within one, the byte is part of a name that is
-                // not UTF-8, and a name is refused, never altered.
-                (Telnet::Data, IAC) if self.bytes.last().is_none_or(|last| *last == b'\n') => {
-                    self.telnet = Telnet::Command;
-                }
+                (Telnet::Data, IAC) if before_command => self.telnet = Telnet::Command,
+                // Some send the two halves of a sequence as urgent bytes, in an order of their own.
+                (Telnet::Data, SE..) if before_command => {}
                 (Telnet::Command, WILL..=DONT) => self.telnet = Telnet::Option,
-                (Telnet::Command, IAC) | (Telnet::Data, _) => {
+                (Telnet::Command, IAC | ..SE) | (Telnet::Data, _) => {
                     self.telnet = Telnet::Data;
                     self.bytes.push(byte);
                 }
@@ -150,6 +153,7 @@ mod tests {
         assert_eq!(lines_of(&[b"\xff\xf4\xff\xf2ABOR\r\n"]), [b"ABOR".to_vec()]);
         assert_eq!(lines_of(&[b"\xff", b"\xfd", b"\x06NOOP\r\n"]), [b"NOOP".to_vec()]);
         assert_eq!(lines_of(&[b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\n"]), [b"NOOP".to_vec(), b"ABOR".to_vec()]);
+        assert_eq!(lines_of(&[b"\xf4\xffABOR\r\n"]), [b"ABOR".to_vec()]);
         assert_eq!(lines_of(&[b"\xff\xffB\n"]), [b"\xffB".to_vec()]);
         assert_eq!(lines_of(&[b"STOR a\xff\xf1.jpg\n"]), [b"STOR a\xff\xf1.jpg".to_vec()]);
     }

@@ -65,7 +65,7 @@ impl Session {
             Ok(user) => user,
             Err(Denied::Credentials | Denied::NotPermitted(_)) => return self.wrong_login().await,
             Err(denied @ (Denied::Throttled { .. } | Denied::Unavailable)) => {
-                return Err(End::Denied(denied.to_string()));
+                return Err(End::Denied(Reply::new(421, denied.to_string())));
             }
         };
         let opening = self.engine.delivery.open(user, self.protocol(), self.peer);
@@ -77,7 +77,7 @@ impl Session {
                 self.since = Instant::now();
                 Ok(Ok(Reply::new(230, "Logged in")))
             }
-            Err(refusal) if refusal.reason == Reason::Busy => Err(End::Denied(refusal.sentence.into_owned())),
+            Err(refusal) if refusal.reason == Reason::Busy => Err(End::Denied(Reply::new(421, refusal.sentence))),
             Err(refusal) => Ok(Err(refusal.into())),
         }
     }
@@ -86,11 +86,12 @@ impl Session {
         self.wrong_logins += 1;
         let wait = sleep(WRONG_LOGIN_DELAY * self.wrong_logins);
         timeout_at(self.login_by, wait).await.map_err(|_| End::LoginDeadline)?;
-        let sentence = Denied::Credentials.to_string();
+        let reply = Reply::new(530, Denied::Credentials.to_string());
+        // The last one is told as the others: 421 would say that the same password is worth another try later.
         if self.wrong_logins >= self.engine.limits.login_attempts_per_connection {
-            return Err(End::Denied(sentence));
+            return Err(End::Denied(reply));
         }
-        Ok(Err(Reply::new(530, sentence)))
+        Ok(Err(reply))
     }
 
     /// RFC 959 section 4.1.1: everything is as after the connect. Only TLS stays: RFC 4217 section 12 would go back to

@@ -40,8 +40,8 @@ pub(super) enum End {
     Draining,
     /// Kicked, or the user was disabled.
     Ended,
-    /// Not let in, for this reason.
-    Denied(String),
+    /// Not let in, with this for a reply.
+    Denied(Reply),
 }
 
 impl End {
@@ -70,7 +70,7 @@ impl End {
             Self::Idle => Some(Reply::new(421, "No command for too long")),
             Self::Draining => Some(Reply::new(421, "The server is going down; come back in a minute")),
             Self::Ended => Some(Reply::new(421, "This session was ended by the operator")),
-            Self::Denied(sentence) => Some(Reply::new(421, sentence.clone())),
+            Self::Denied(reply) => Some(reply.clone()),
         }
     }
 }
@@ -175,9 +175,8 @@ impl Session {
         self.log_out(end.reason());
         // The place in the limits is held until the socket is closed.
         let Self { control, permit, .. } = self;
-        if end != End::Lost {
-            control.close().await;
-        }
+        // Also where the client has gone: its close_notify is to be answered by ours (RFC 5246 section 7.2.1).
+        control.close().await;
         drop(permit);
     }
 
