@@ -36,27 +36,6 @@ const REFUSED: [(&str, &[&str]); 6] = [
 /// Longest source file, in lines.
 const MAX_LINES: usize = 600;
 
-/// Clients that must work, and the test that shows it.
-const CLIENTS: [(&str, &str); 17] = [
-    ("curl, FTP", "curl_ftp"),
-    ("curl, explicit FTPS", "curl_ftps_explicit"),
-    ("curl, implicit FTPS", "curl_ftps_implicit"),
-    ("curl, SFTP", "curl_sftp"),
-    ("lftp, put", "lftp_put"),
-    ("lftp, explicit FTPS", "lftp_put_tls"),
-    ("lftp, mirror -R", "lftp_mirror"),
-    ("lftp, SFTP", "lftp_sftp"),
-    ("OpenSSH sftp, password", "openssh_sftp_password"),
-    ("OpenSSH sftp, key", "openssh_sftp_key"),
-    ("OpenSSH scp", "openssh_scp"),
-    ("ftplib", "python_ftplib"),
-    ("ftplib, FTP_TLS", "python_ftplib_tls"),
-    ("paramiko, password", "python_paramiko_password"),
-    ("paramiko, key", "python_paramiko_key"),
-    ("the README's script, FTP", "readme_script_ftp"),
-    ("the README's script, SFTP", "readme_script_sftp"),
-];
-
 fn metadata() -> serde_json::Value {
     let manifest = repository().join("Cargo.toml");
     let manifest = manifest.to_str().expect("a path in UTF-8");
@@ -179,11 +158,22 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn every_client_has_its_test() {
-    let text = std::fs::read_to_string(repository().join("tests/it/clients.rs")).expect("the clients' tests");
-    let missing = CLIENTS.iter().filter(|(_, test)| !text.contains(&format!("#[test]\nfn {test}()")));
-    let missing: Vec<_> = missing.map(|(client, _)| client).collect();
-    assert!(missing.is_empty(), "no test for {missing:?}");
+fn the_table_of_clients_is_complete() {
+    let table = std::fs::read_to_string(repository().join("tests/CLIENTS.md")).expect("the table");
+    let last_column = |row: &str| row.rsplit('|').nth(1).unwrap_or_default().to_owned();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let listed: BTreeSet<String> = rows
+        .skip(1)
+        .flat_map(|row| last_column(row).split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let mut there = BTreeSet::new();
+    for path in sources_in("tests/it/clients") {
+        let text = std::fs::read_to_string(path).expect("a source of ours");
+        let tests =
+            text.split("#[test]\nfn ").skip(1).filter_map(|rest| Some(format!("`{}`", rest.split_once('(')?.0)));
+        there.extend(tests);
+    }
+    assert_eq!(listed, there, "the left stands in tests/CLIENTS.md");
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Session {
         let (word, rest) = argument.split_at(end);
         let rest = rest.get(1..).unwrap_or_default();
         match word.to_ascii_uppercase().as_slice() {
-            b"HELP" => Ok(Self::site_help()),
+            b"HELP" => Ok(Self::site_help(rest)),
             b"CHMOD" => self.chmod(rest).await,
             b"UTIME" => self.utime(rest).await,
             _ => Err(Reply::new(504, "SITE HELP lists what there is")),

@@ -113,6 +113,10 @@ impl Session {
                 }
                 Ok(Reply::new(200, self.state.algorithm.name()))
             }
+            // RFC 3659 section 7.8: each fact with its semicolon, and no space. What is written otherwise chooses nothing.
+            "MLST" if !value.is_empty() && (!value.ends_with(';') || value.contains(' ')) => {
+                Err(Reply::new(501, "OPTS MLST takes facts like type;size;"))
+            }
             "MLST" => {
                 self.state.facts = Chosen::parse(value);
                 // RFC 3659 section 7.9: without a fact, without the space as well.
@@ -179,14 +183,19 @@ impl Session {
         Reply::lines(211, "Landfall", lines, "End")
     }
 
-    pub(super) fn site_help() -> Reply {
+    pub(super) fn site_help(argument: &[u8]) -> Reply {
         let lines = [
             "CHMOD <mode> <path>",
             "HELP",
             "UTIME <YYYYMMDDhhmm[ss]> <path>",
             "UTIME <path> <accessed> <modified> <created> UTC",
         ];
-        let lines = lines.map(str::to_owned).to_vec();
+        let asked = String::from_utf8_lossy(argument.trim_ascii()).to_ascii_uppercase();
+        let about = |line: &&str| asked.is_empty() || line.split(' ').next() == Some(&asked);
+        let lines: Vec<String> = lines.into_iter().filter(about).map(str::to_owned).collect();
+        if lines.is_empty() {
+            return Reply::new(501, "This SITE command is not known; SITE HELP lists all");
+        }
         Reply::lines(214, "SITE commands:", lines, "End")
     }
 }

@@ -1,13 +1,28 @@
-//! Real clients, as people call them: each sends photographs, fetches them back, and is compared with the disk and the
-//! ledger.
+//! Real clients, as people call them: each sends files, fetches them back, and is compared with the disk and the ledger.
+//! `tests/CLIENTS.md` lists them all.
 
+mod ftp;
+mod judge;
+mod listings;
+mod replayed;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use landfall_tests::{Outcome, Photograph, Run, Server, photographs, repository};
+use landfall_tests::{Outcome, Photograph, Run, Server, pattern, photographs, repository, sha256};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "secret-of-acme";
+
+/// Names that people give their files, and sizes that they have.
+fn odd_files() -> Vec<(String, Vec<u8>)> {
+    let names = ["two words.jpg", "größe 😀 [1] {2} #%&;'.jpg", "-dash.jpg", &format!("{}.jpg", "n".repeat(251)), "Ω"];
+    let mut files: Vec<_> = names.iter().zip(1..).map(|(name, size)| ((*name).to_owned(), pattern(size))).collect();
+    files.push(("empty.txt".to_owned(), Vec::new()));
+    files.push(("one MiB and a byte.bin".to_owned(), pattern(1024 * 1024 + 1)));
+    files
+}
 
 /// A server, some photographs, and a home for the client.
 struct Stage {
@@ -18,15 +33,31 @@ struct Stage {
 
 impl Stage {
     fn new(count: usize) -> Self {
-        let photographs = photographs().into_iter().take(count).collect();
-        let stage = Self { server: Server::start(), photographs, home: TempDir::new().unwrap() };
+        let mut stage = Self { server: Server::start(), photographs: Vec::new(), home: TempDir::new().unwrap() };
         for folder in ["out", "back"] {
             std::fs::create_dir(stage.home.path().join(folder)).unwrap();
         }
-        for photograph in &stage.photographs {
-            std::fs::copy(&photograph.path, stage.home.path().join("out").join(&photograph.name)).unwrap();
-        }
+        stage.add(photographs().into_iter().take(count).collect());
         stage
+    }
+
+    /// Two photographs and the odd files.
+    fn odd() -> Self {
+        let mut stage = Self::new(2);
+        let file = |(name, bytes): (String, Vec<u8>)| {
+            let path = stage.home.path().join("out").join(&name);
+            Photograph { sha256: sha256(&bytes), name, path, bytes }
+        };
+        let files = odd_files().into_iter().map(file).collect();
+        stage.add(files);
+        stage
+    }
+
+    fn add(&mut self, files: Vec<Photograph>) {
+        for file in files {
+            std::fs::write(self.home.path().join("out").join(&file.name), &file.bytes).unwrap();
+            self.photographs.push(file);
+        }
     }
 
     /// Runs a program in the client's home.
@@ -123,10 +154,20 @@ impl Stage {
 
     fn readme_script(&self, script: &str, port: &str) {
         self.python(script, &["127.0.0.1", port, "acme", PASSWORD, "out"]);
+        self.no_way_back();
+    }
+
+    /// For what only sends: takes the files from the disk.
+    fn no_way_back(&self) {
         for photograph in &self.photographs {
             let landed = self.server.home("acme").join(&photograph.name);
             std::fs::copy(landed, self.home.path().join("back").join(&photograph.name)).unwrap();
         }
+    }
+
+    /// A listing names all files and no other.
+    fn lists_all(&self, listing: &str) {
+        assert_eq!(listing.lines().collect::<BTreeSet<_>>(), self.names().into_iter().collect());
     }
 }
 
@@ -185,7 +226,8 @@ fn lftp_put_tls() {
 
 #[test]
 fn lftp_mirror() {
-    let stage = Stage::new(usize::MAX);
+    let mut stage = Stage::odd();
+    stage.add(photographs().split_off(2));
     let url = format!("ftp://127.0.0.1:{}", stage.server.port("ftp"));
     stage.lftp(
         &url,

@@ -110,6 +110,10 @@ fn replies_have_the_form_that_programs_read() {
     assert_eq!(client.expect("OPTS MLST", 200), "200 MLST OPTS\r\n");
     assert_eq!(client.expect("MLST a.bin", 250), "250-Facts:\r\n  /a.bin\r\n250 End\r\n");
     assert_eq!(client.expect("OPTS MLST Size;frob;TYPE;", 200), "200 MLST OPTS type;size;\r\n");
+    for malformed in ["OPTS MLST size", "OPTS MLST size ;", "OPTS MLST size; perm;"] {
+        client.expect(malformed, 501);
+    }
+    assert!(client.expect("FEAT", 211).contains(" MLST type*;size*;modify;"), "a malformed choice chose something");
     assert_eq!(client.expect("MLST a.bin", 250), "250-Facts:\r\n type=file;size=5; /a.bin\r\n250 End\r\n");
     assert_eq!(client.expect("MLST", 250), "250-Facts:\r\n type=dir; /\r\n250 End\r\n");
     // RFC 2389 section 3.2: each feature on a line of its own, led by one space.

@@ -206,6 +206,8 @@ fn small_verbs() {
         ("HELP stor", 214),
         ("HELP frob", 502),
         ("SITE HELP", 214),
+        ("SITE HELP utime", 214),
+        ("SITE HELP frob", 501),
         ("STAT", 211),
         ("ACCT x", 202),
         ("CLNT test", 200),
