@@ -60,11 +60,7 @@ impl Session {
             let mut cleared = Cleared { files: 0, directories: 0, left: Left::Something };
             let all = store.remove_tree(&store_path, &mut |gone| {
                 count(shared, &mut cleared, gone);
-                if !go_on() {
-                    cleared.left = Left::Stopped;
-                } else if cleared.files + cleared.directories >= MAX_TREE_NAMES {
-                    cleared.left = Left::BeyondLimit;
-                }
+                cleared.left = left_after(cleared.files + cleared.directories, go_on());
                 cleared.left == Left::Something
             })?;
             if all {
@@ -77,6 +73,15 @@ impl Session {
             Ok(cleared)
         })
         .await
+    }
+}
+
+/// What will be left if the removal ends now, after so many names; it goes on while that is just something.
+fn left_after(names: u64, go_on: bool) -> Left {
+    match (go_on, names < MAX_TREE_NAMES) {
+        (false, _) => Left::Stopped,
+        (true, false) => Left::BeyondLimit,
+        (true, true) => Left::Something,
     }
 }
 
@@ -110,4 +115,17 @@ fn give_up_suspended(shared: &Shared, directory: &VirtualPath) -> Result<(), Ref
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_removes_so_many_names_and_no_more() {
+        assert_eq!(left_after(MAX_TREE_NAMES - 1, true), Left::Something);
+        assert_eq!(left_after(MAX_TREE_NAMES, true), Left::BeyondLimit);
+        assert_eq!(left_after(1, false), Left::Stopped);
+        assert_eq!(left_after(MAX_TREE_NAMES, false), Left::Stopped);
+    }
 }

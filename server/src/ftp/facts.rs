@@ -40,6 +40,16 @@ impl Chosen {
     /// The facts of one name, up to and without the space before the name.
     #[must_use]
     pub fn line(self, stat: &Stat, may: Permissions) -> String {
+        self.line_with(stat, &perm(stat, may))
+    }
+
+    /// The same for the top directory, which nobody removes or renames.
+    #[must_use]
+    pub fn line_of_top(self, stat: &Stat, may: Permissions) -> String {
+        self.line_with(stat, &perm(stat, may).replace(['d', 'f'], ""))
+    }
+
+    fn line_with(self, stat: &Stat, perm: &str) -> String {
         let mut line = String::with_capacity(96);
         for (name, on) in NAMES.iter().zip(self.0) {
             if !on {
@@ -53,7 +63,7 @@ impl Chosen {
                 },
                 "size" if stat.kind == Kind::File => stat.size.to_string(),
                 "modify" => time::format(stat.modified),
-                "perm" => perm(stat, may),
+                "perm" => perm.to_owned(),
                 "unique" if stat.inode != 0 => format!("{:x}", stat.inode),
                 "UNIX.mode" => format!("{:04o}", stat.mode & 0o7777),
                 _ => continue,
@@ -122,6 +132,7 @@ mod tests {
             Chosen::parse("Type;PERM;unix.mode;frobs").line(&directory, may),
             "type=dir;perm=cdeflmp;UNIX.mode=0640;"
         );
+        assert_eq!(Chosen::parse("perm").line_of_top(&directory, may), "perm=celmp;");
     }
 
     #[test]

@@ -168,7 +168,9 @@ impl Session {
         let files = self.files()?;
         let path = if name.is_empty() { self.state.directory.clone() } else { self.path(name)? };
         let stat = files.stat(&path).await?;
-        let line = format!("{} {path}", self.state.facts.line(&stat, permissions(&files)));
+        let (facts, may) = (self.state.facts, permissions(&files));
+        let facts = if path.is_root() { facts.line_of_top(&stat, may) } else { facts.line(&stat, may) };
+        let line = format!("{facts} {path}");
         Ok(Reply::lines(250, "Facts:", vec![line], "End"))
     }
 

@@ -360,7 +360,11 @@ impl Session {
                 Verb::Noop => self.say(&Reply::new(200, "Here, and the transfer runs")).await?,
                 Verb::Stat => {
                     let progress = format!("{} {}", course.bytes(), heard.progress);
-                    self.say(&Reply::lines(211, "A transfer runs:", vec![progress], "End")).await?;
+                    let first = match heard.awaited {
+                        Awaited::End => "A transfer runs:",
+                        Awaited::Answer => "The command before runs:",
+                    };
+                    self.say(&Reply::lines(211, first, vec![progress], "End")).await?;
                 }
                 Verb::Quit => heard.quit = true,
                 _ => abort(course, heard),

@@ -168,7 +168,9 @@ fn a_session_lives_while_a_large_file_is_read() {
     huge(&rig);
     client.send(b"HASH huge.bin\r\n");
     until("reading", being_read);
-    assert!(client.expect("STAT", 211).contains(" bytes have been read for the digest so far\r\n"));
+    let status = client.expect("STAT", 211);
+    assert!(status.starts_with("211-The command before runs:\r\n "), "{status}");
+    assert!(status.contains(" bytes have been read for the digest so far\r\n"));
     assert!(rig.delivery.registry().list()[0].activity.starts_with("HASH /huge.bin"));
     // A small file of the same user has its turn meanwhile.
     other.upload("STOR a.bin", b"abc");

@@ -96,7 +96,7 @@ fn abor_stops_it_and_the_rest_stands() {
     for directory in 0..20 {
         let directory = rig.file(&format!("in/{directory}"));
         std::fs::create_dir_all(&directory).unwrap();
-        for file in 0..500 {
+        for file in 0..250 {
             std::fs::write(directory.join(file.to_string()), b"").unwrap();
         }
     }
