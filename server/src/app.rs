@@ -280,6 +280,7 @@ impl App {
         let mut serving = Vec::new();
         for Bound { protocol, address, listener } in bound {
             tracing::info!(protocol, %address, "listening");
+            self.ftp.now().shared.listens_on(address.port());
             let task = self.accept(protocol, listener);
             serving.push(Serving { protocol, address, task });
         }
@@ -297,13 +298,17 @@ impl App {
             "http" => tokio::spawn(http::run(listener, self.clone(), lifecycle)),
             "sftp" => {
                 let engine = self.sftp.clone();
+                let proxies = engine.clone();
+                let is_proxy = move |peer| proxies.now().config.is_proxy(peer);
                 let serve = move |connection| engine.now().serve(connection);
-                tokio::spawn(listen::run(listener, gate, lifecycle, tasks, serve))
+                tokio::spawn(listen::run(listener, gate, lifecycle, tasks, is_proxy, serve))
             }
             _ => {
                 let (engine, implicit) = (self.ftp.clone(), protocol == "ftps");
+                let proxies = engine.clone();
+                let is_proxy = move |peer| proxies.now().config.is_proxy(peer);
                 let serve = move |connection| engine.now().serve(connection, implicit);
-                tokio::spawn(listen::run(listener, gate, lifecycle, tasks, serve))
+                tokio::spawn(listen::run(listener, gate, lifecycle, tasks, is_proxy, serve))
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod people;
 pub mod private;
+pub mod proxy;
 pub mod sftp;
 pub mod telemetry;
 pub mod tls;

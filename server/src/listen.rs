@@ -1,10 +1,10 @@
-//! The one accept loop of every listener: places, deadlines, backoff when descriptors run out.
-//! Refuses to know what is spoken on a connection.
+//! The one accept loop of every listener: places, deadlines, backoff when descriptors run out, and whose connection it
+//! is where a proxy relays it. Refuses to know what is spoken on a connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
 use crate::lifecycle::Lifecycle;
+use crate::proxy::{self, NoHeader, Origin};
 
 /// First wait after the system refused to accept; doubles up to [`BACKOFF_MOST`].
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
@@ -31,9 +32,9 @@ const BACKLOG_CONNECTIONS: u32 = 1_024;
 pub struct Connection {
     /// The socket.
     pub stream: TcpStream,
-    /// Who connected (IPv4 in IPv6 already unwrapped).
+    /// Who connected (IPv4 in IPv6 already unwrapped), behind whatever proxy.
     pub peer: SocketAddr,
-    /// The address they connected to.
+    /// The address they connected to; behind a proxy, one of the proxy's.
     pub local: SocketAddr,
     /// The login must be done by then. The accept loop closes the connection shortly after; an engine that can say so
     /// to its peer does it at that time.
@@ -64,7 +65,8 @@ struct Places {
 
 #[derive(Debug)]
 struct Stranger {
-    network: Network,
+    /// `None` until a proxy has told.
+    network: Option<Network>,
     leave: CancellationToken,
 }
 
@@ -72,7 +74,8 @@ struct Stranger {
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
-    network: Network,
+    /// `None` until a proxy has told.
+    network: Option<Network>,
     arrival: u64,
     /// Cancelled when the place is needed for somebody else.
     leave: CancellationToken,
@@ -85,6 +88,18 @@ impl Permit {
         self.gate.places().strangers.remove(&self.arrival);
         self.known.cancel();
     }
+
+    /// Says which network it counts to, once the proxy has told.
+    fn belongs_to(&mut self, network: Network) -> Result<(), &'static str> {
+        let mut places = self.gate.places();
+        places.room_in(network)?;
+        places.count(network);
+        self.network = Some(network);
+        if let Some(stranger) = places.strangers.get_mut(&self.arrival) {
+            stranger.network = self.network;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
@@ -92,10 +107,12 @@ impl Drop for Permit {
         let mut places = self.gate.places();
         places.strangers.remove(&self.arrival);
         places.total = places.total.saturating_sub(1);
-        if let Some(count) = places.networks.get_mut(&self.network) {
+        if let Some(network) = self.network
+            && let Some(count) = places.networks.get_mut(&network)
+        {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                places.networks.remove(&self.network);
+                places.networks.remove(&network);
             }
         }
     }
@@ -118,12 +135,11 @@ impl Gate {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a newcomer, or why there is none.
-    fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Permit, &'static str> {
-        let network = Network::of_peer(peer.ip());
+    /// A place for a newcomer, or why there is none. Who comes by a proxy belongs to no network until it has told.
+    fn admit(self: &Arc<Self>, network: Option<Network>) -> Result<Permit, &'static str> {
         let mut places = self.places();
-        if places.of_network(network) >= places.limits.connections_per_network && !places.evict(Some(network)) {
-            return Err("too many connections from that network");
+        if let Some(network) = network {
+            places.room_in(network)?;
         }
         if places.total >= places.limits.connections && !places.evict(None) {
             return Err("too many connections");
@@ -131,8 +147,10 @@ impl Gate {
         if places.strangers.len() >= places.limits.strangers as usize && !places.evict(None) {
             return Err("too many connections that are not logged in");
         }
+        if let Some(network) = network {
+            places.count(network);
+        }
         places.total += 1;
-        *places.networks.entry(network).or_default() += 1;
         places.arrivals += 1;
         let arrival = places.arrivals;
         let leave = CancellationToken::new();
@@ -148,9 +166,18 @@ impl Gate {
 }
 
 impl Places {
-    fn of_network(&self, network: Network) -> u32 {
+    /// Room for one more of that network, if need be by sending its oldest stranger away.
+    fn room_in(&mut self, network: Network) -> Result<(), &'static str> {
         // Evicted strangers still count until their task has ended; they are on their way out.
-        self.networks.get(&network).copied().unwrap_or(0)
+        let there = self.networks.get(&network).copied().unwrap_or(0);
+        if there >= self.limits.connections_per_network && !self.evict(Some(network)) {
+            return Err("too many connections from that network");
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, network: Network) {
+        *self.networks.entry(network).or_default() += 1;
     }
 
     /// Tells the oldest stranger (of that network) to leave; false when there is none.
@@ -158,7 +185,7 @@ impl Places {
         let oldest = self
             .strangers
             .iter()
-            .find(|(_, stranger)| network.is_none_or(|network| stranger.network == network))
+            .find(|(_, stranger)| network.is_none() || stranger.network == network)
             .map(|(arrival, _)| *arrival);
         oldest.and_then(|arrival| self.strangers.remove(&arrival)).map(|stranger| stranger.leave.cancel()).is_some()
     }
@@ -182,20 +209,35 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// One line in the log about refused connections per [`COMPLAIN_EVERY`].
+#[derive(Default)]
+struct Complaints(Mutex<Option<Instant>>);
+
+impl Complaints {
+    fn of(&self, peer: Option<SocketAddr>, why: &str) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            *last = Some(Instant::now());
+            tracing::warn!(peer = peer.map(tracing::field::display), why, "connection not taken");
+        }
+    }
+}
+
 /// Accepts until the drain begins; each connection is served on a task of its own, so that a panic ends only that one.
-pub async fn run<S, F>(listener: TcpListener, gate: Arc<Gate>, lifecycle: Lifecycle, tasks: TaskTracker, serve: S)
-where
-    S: Fn(Connection) -> F + Send + 'static,
+/// Who `is_proxy` must begin with a PROXY header; what others send is for `serve`.
+pub async fn run<S, F>(
+    listener: TcpListener,
+    gate: Arc<Gate>,
+    lifecycle: Lifecycle,
+    tasks: TaskTracker,
+    is_proxy: impl Fn(IpAddr) -> bool + Send + 'static,
+    serve: S,
+) where
+    S: Fn(Connection) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut backoff = BACKOFF_FIRST;
-    let mut complained: Option<Instant> = None;
-    let mut complain = move |peer: Option<SocketAddr>, why: &str| {
-        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-            complained = Some(Instant::now());
-            tracing::warn!(peer = peer.map(tracing::field::display), why, "connection not taken");
-        }
-    };
+    let (serve, complaints) = (Arc::new(serve), Arc::new(Complaints::default()));
     loop {
         let accepted = tokio::select! {
             () = lifecycle.draining() => return,
@@ -211,41 +253,65 @@ where
                 continue;
             }
             Err(error) => {
-                complain(None, &error.to_string());
+                complaints.of(None, &error.to_string());
                 gate.make_room();
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MOST);
                 continue;
             }
         };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        match gate.admit(peer).map(|permit| connection(stream, peer, permit)) {
-            Ok(Ok(connection)) => drop(tasks.spawn(attend(connection, &serve, &lifecycle))),
-            Ok(Err(error)) => complain(Some(peer), &error.to_string()),
-            Err(why) => complain(Some(peer), why),
+        let peer = canonical(peer);
+        let relayed = is_proxy(peer.ip());
+        let network = (!relayed).then(|| Network::of_peer(peer.ip()));
+        match gate.admit(network).map(|permit| connection(stream, peer, permit)) {
+            Ok(Ok(connection)) => {
+                let attended = Attended { relayed, complaints: complaints.clone(), lifecycle: lifecycle.clone() };
+                drop(tasks.spawn(attended.attend(connection, serve.clone())));
+            }
+            Ok(Err(error)) => complaints.of(Some(peer), &error.to_string()),
+            Err(why) => complaints.of(Some(peer), why),
         }
+    }
+}
+
+/// IPv4 in IPv6 as the IPv4 that it is; everything else as it stands, scopes of link-local addresses among it.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::from((v4, address.port())),
+        IpAddr::V6(_) => address,
     }
 }
 
 fn connection(stream: TcpStream, peer: SocketAddr, permit: Permit) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let local = canonical(stream.local_addr()?);
     let login_by = Instant::now() + Duration::from_secs(permit.gate.places().limits.login_seconds);
     Ok(Connection { stream, peer, local, login_by, permit })
 }
 
-/// Serves one connection; whatever its engine does, a stranger goes when its time or its place is up.
-fn attend<S, F>(connection: Connection, serve: &S, lifecycle: &Lifecycle) -> impl Future<Output = ()> + Send + use<S, F>
-where
-    S: Fn(Connection) -> F,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let (leave, known) = (connection.permit.leave.clone(), connection.permit.known.clone());
-    let (peer, last) = (connection.peer, connection.login_by + LAST_WORDS);
-    let lifecycle = lifecycle.clone();
-    let served = serve(connection);
-    async move {
+/// How one connection is looked after.
+struct Attended {
+    /// Does a PROXY header come first?
+    relayed: bool,
+    complaints: Arc<Complaints>,
+    lifecycle: Lifecycle,
+}
+
+impl Attended {
+    /// Serves one connection; whatever its engine does, a stranger goes when its time or its place is up.
+    async fn attend<S, F>(self, mut connection: Connection, serve: Arc<S>)
+    where
+        S: Fn(Connection) -> F,
+        F: Future<Output = ()>,
+    {
+        let (leave, known) = (connection.permit.leave.clone(), connection.permit.known.clone());
+        let (peer, last) = (connection.peer, connection.login_by + LAST_WORDS);
+        let served = async {
+            if !self.relayed || self.identify(&mut connection).await {
+                serve(connection).await;
+            }
+        };
         let stranger_goes = async {
             tokio::select! {
                 () = known.cancelled() => std::future::pending::<&str>().await,
@@ -257,7 +323,33 @@ where
             () = served => {}
             why = stranger_goes => tracing::debug!(%peer, why, "stranger sent away"),
             // Engines obey a cut themselves and suspend what is under way; one that does not is dropped.
-            () = async { lifecycle.cut().await; tokio::time::sleep(LAST_WORDS).await } => {}
+            () = async { self.lifecycle.cut().await; tokio::time::sleep(LAST_WORDS).await } => {}
+        }
+    }
+
+    /// Learns from the proxy whose connection it is: only then is it known which network's place it takes.
+    async fn identify(&self, connection: &mut Connection) -> bool {
+        let proxy = connection.peer;
+        match proxy::receive(&mut connection.stream).await {
+            Ok(Origin::Relayed { source, destination }) => {
+                (connection.peer, connection.local) = (source, destination);
+            }
+            Ok(Origin::Unknown) => {}
+            Err(NoHeader::Nothing) => {
+                tracing::debug!(%proxy, "a proxy looked whether anybody is here");
+                return false;
+            }
+            Err(error) => {
+                self.complaints.of(Some(proxy), &error.to_string());
+                return false;
+            }
+        }
+        match connection.permit.belongs_to(Network::of_peer(connection.peer.ip())) {
+            Ok(()) => true,
+            Err(why) => {
+                self.complaints.of(Some(connection.peer), why);
+                false
+            }
         }
     }
 }
@@ -270,8 +362,8 @@ mod tests {
         Gate::new(Limits { connections, connections_per_network, strangers, ..Limits::default() })
     }
 
-    fn peer(last: u8) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, last], 1))
+    fn peer(last: u8) -> Option<Network> {
+        Some(Network::of_peer(IpAddr::from([192, 0, 2, last])))
     }
 
     #[test]
@@ -297,6 +389,26 @@ mod tests {
         assert!(gate.admit(peer(2)).is_ok());
         drop(one);
         assert!(gate.admit(peer(1)).is_ok());
+    }
+
+    #[test]
+    fn who_comes_by_a_proxy_counts_once_it_is_known() {
+        let gate = gate(10, 1, 2);
+        let [mut one, mut two] = [gate.admit(None), gate.admit(None)];
+        assert_eq!(gate.places().networks.len(), 0, "a proxy has no network of its own");
+        for permit in [&mut one, &mut two] {
+            let network = Network::of_peer(IpAddr::from([192, 0, 2, 1]));
+            assert_eq!(permit.as_mut().map(|permit| permit.belongs_to(network)).ok(), Some(Ok(())));
+        }
+        // The second had its network's only place from the first, a stranger.
+        assert!(one.as_ref().is_ok_and(|permit| permit.leave.is_cancelled()));
+        two.as_mut().map(Permit::logged_in).ok();
+        let mut three = gate.admit(None);
+        let refused = three.as_mut().map(|permit| permit.belongs_to(Network::of_peer(IpAddr::from([192, 0, 2, 1]))));
+        assert_eq!(refused.ok(), Some(Err("too many connections from that network")));
+        drop((one, two, three));
+        let places = gate.places();
+        assert_eq!((places.total, places.networks.len(), places.strangers.len()), (0, 0, 0));
     }
 
     #[test]

@@ -111,6 +111,15 @@ impl Ftp {
         Self::over(connect_from(source, peer).expect("the server listens"), peer)
     }
 
+    /// Connects, sends `first` (a PROXY header, say), and reads the greeting.
+    #[track_caller]
+    #[must_use]
+    pub fn connect_with(first: &[u8], peer: SocketAddr) -> Self {
+        let mut socket = TcpStream::connect(peer).expect("the server listens");
+        drop(socket.write_all(first));
+        Self::over(socket, peer)
+    }
+
     /// Connects, and reads the greeting; `None` where nobody listens.
     #[must_use]
     pub fn try_connect(peer: SocketAddr) -> Option<Self> {
@@ -122,7 +131,18 @@ impl Ftp {
     #[track_caller]
     #[must_use]
     pub fn connect_implicit(peer: SocketAddr) -> Self {
-        let mut client = Self::bare(TcpStream::connect(peer).expect("the server listens"), peer);
+        Self::implicit_over(TcpStream::connect(peer).expect("the server listens"), peer)
+    }
+
+    /// The same from a given address of this machine.
+    #[track_caller]
+    #[must_use]
+    pub fn implicit_from(source: IpAddr, peer: SocketAddr) -> Self {
+        Self::implicit_over(connect_from(source, peer).expect("the server listens"), peer)
+    }
+
+    fn implicit_over(socket: TcpStream, peer: SocketAddr) -> Self {
+        let mut client = Self::bare(socket, peer);
         client.upgrade();
         client.greeting = client.reply();
         client
@@ -270,9 +290,15 @@ impl Ftp {
     /// EPSV, then connects.
     #[track_caller]
     pub fn open_data(&mut self) -> Data {
+        self.open_data_at(self.peer.ip())
+    }
+
+    /// EPSV, then connects to that address.
+    #[track_caller]
+    pub fn open_data_at(&mut self, ip: IpAddr) -> Data {
         let reply = self.command("EPSV").expect(229);
         let port = reply.text.split("|||").nth(1).and_then(|rest| rest.split('|').next()?.parse::<u16>().ok());
-        let address = SocketAddr::new(self.peer.ip(), port.expect("EPSV's reply names a port"));
+        let address = SocketAddr::new(ip, port.expect("EPSV's reply names a port"));
         let socket = TcpStream::connect(address).expect("the passive port listens");
         socket.set_read_timeout(Some(self.patience)).unwrap();
         socket.set_nodelay(true).unwrap();

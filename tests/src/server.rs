@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::ledger::{self, Row};
@@ -24,6 +24,7 @@ pub struct Builder {
     tables: String,
     environment: Vec<(String, String)>,
     listeners: Vec<&'static str>,
+    descriptors: Option<u32>,
 }
 
 impl Builder {
@@ -45,6 +46,13 @@ impl Builder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets the server have so many descriptors and no more.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
         self
     }
 
@@ -81,6 +89,7 @@ impl Builder {
             directory,
             environment: self.environment,
             listeners: self.listeners,
+            descriptors: self.descriptors,
             process: None,
             addresses: BTreeMap::new(),
             log: Arc::default(),
@@ -94,6 +103,7 @@ pub struct Server {
     directory: Arc<TempDir>,
     environment: Vec<(String, String)>,
     listeners: Vec<&'static str>,
+    descriptors: Option<u32>,
     process: Option<Child>,
     addresses: BTreeMap<String, SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
@@ -109,6 +119,7 @@ impl Server {
             tables: String::new(),
             environment: Vec::new(),
             listeners: vec!["ftp", "ftps", "sftp", "http"],
+            descriptors: None,
         };
         builder
             .set("ftp.listen", r#"["127.0.0.1:0"]"#)
@@ -236,6 +247,9 @@ impl Server {
     #[track_caller]
     fn spawn(&mut self) {
         let mut command = self.command(&["serve"]);
+        if let Some(most) = self.descriptors {
+            command = limited(&command, most);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         for stream in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
@@ -284,6 +298,31 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Descriptors that it has open.
+    #[track_caller]
+    #[must_use]
+    pub fn open_descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// Lets it have so many descriptors and no more, from now on.
+    #[track_caller]
+    pub fn limit_descriptors(&self, most: u64) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(pid, Resource::Nofile, limit).expect("the process is there");
+    }
+
+    /// Processor time that it has used, in hundredths of a second.
+    #[track_caller]
+    #[must_use]
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // Behind the name, which may hold anything; utime and stime are the 14th and 15th field of all.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
     }
 
     /// Sends a signal.
@@ -343,6 +382,22 @@ impl Drop for Server {
     }
 }
 
+/// The same command under a limit of its own.
+fn limited(command: &Command, descriptors: u32) -> Command {
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--nofile={descriptors}:{descriptors}")).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        limited.current_dir(directory);
+    }
+    limited
+}
+
 fn boxed(stream: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + Send> {
     Box::new(stream)
 }
@@ -363,7 +418,11 @@ fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test is a program");
         let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/it");
-        let binary = profile.join("landfall");
+        // Figures are those of the release build, whatever drives it.
+        let binary = match std::env::var("TORTURE_PROFILE") {
+            Ok(other) => profile.with_file_name(other).join("landfall"),
+            Err(_) => profile.join("landfall"),
+        };
         let built =
             modified(&binary).unwrap_or_else(|| panic!("{} is missing: cargo build -p landfall", binary.display()));
         let newest =

@@ -39,6 +39,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     places(config, &mut findings);
     listeners(config, &mut findings);
     passive(config, &mut findings);
+    proxies(config, &mut findings);
     tls(config, &mut findings);
     limits(config, &mut findings);
     password_cost(config, &mut findings);
@@ -164,6 +165,16 @@ fn passive(config: &Config, findings: &mut Findings) {
             if !plausible {
                 findings.error("ftp.passive_host", "auto, an IPv4 address or a host name is expected");
             }
+        }
+    }
+}
+
+fn proxies(config: &Config, findings: &mut Findings) {
+    for (key, networks) in
+        [("ftp.proxy_protocol", &config.ftp.proxy_protocol), ("sftp.proxy_protocol", &config.sftp.proxy_protocol)]
+    {
+        if networks.iter().any(|network| network.to_string().ends_with("/0")) {
+            findings.warning(key, "everybody is believed to come from wherever they say; list the proxies only");
         }
     }
 }
@@ -334,6 +345,13 @@ mod tests {
             }),
             error("")
         );
+    }
+
+    #[test]
+    fn a_proxy_is_somebody_in_particular() {
+        assert_eq!(keys(|c| c.ftp.proxy_protocol = vec!["10.0.0.0/8".parse().unwrap()]), []);
+        assert_eq!(keys(|c| c.ftp.proxy_protocol = vec!["0.0.0.0/0".parse().unwrap()]), warning("ftp.proxy_protocol"));
+        assert_eq!(keys(|c| c.sftp.proxy_protocol = vec!["::/0".parse().unwrap()]), warning("sftp.proxy_protocol"));
     }
 
     #[test]

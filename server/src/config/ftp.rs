@@ -1,7 +1,8 @@
 //! `[ftp]`: listeners, TLS policy, passive and active data connections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use landfall_auth::Network;
 use serde::{Deserialize, Serialize};
 
 use super::lists;
@@ -114,6 +115,17 @@ pub struct Ftp {
     pub active: bool,
     /// Must a data connection come from the control connection's address? False is for clients behind several NAT addresses.
     pub data_peer_check: bool,
+    /// Proxies that begin each connection with a PROXY header, data connections too.
+    #[serde(deserialize_with = "lists::list")]
+    pub proxy_protocol: Vec<Network>,
+}
+
+impl Ftp {
+    /// Must that peer begin with a PROXY header?
+    #[must_use]
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol.iter().any(|network| network.contains(peer))
+    }
 }
 
 impl Default for Ftp {
@@ -128,6 +140,7 @@ impl Default for Ftp {
             passive_host: PassiveHost::default(),
             active: false,
             data_peer_check: true,
+            proxy_protocol: Vec::new(),
         }
     }
 }

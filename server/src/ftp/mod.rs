@@ -77,7 +77,15 @@ pub struct Engine {
 pub struct Shared {
     buffers: buffers::Pool,
     lookup: passive::Lookup,
+    ports: passive::OwnPorts,
     running: Mutex<transfer::Running>,
+}
+
+impl Shared {
+    /// Says that this process listens on that port, whatever is spoken there: no data connection is opened to it.
+    pub fn listens_on(&self, port: u16) {
+        self.ports.add(port);
+    }
 }
 
 impl Engine {

@@ -1,6 +1,7 @@
 //! One session: its state, its loop, and who obeys which verb. Moves no payload itself.
 
-use std::net::{IpAddr, SocketAddr};
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landfall_storage::VirtualPath;
@@ -8,14 +9,14 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use super::Engine;
 use super::command::{Command, ParseError, Verb, When};
-use super::control::Control;
+use super::control::{Control, Pending};
 use super::facts::Chosen;
 use super::hash::Form;
 use super::login::protocol_name;
 use super::passive::Way;
 use super::reply::Reply;
 use crate::delivery::{self, Algorithm};
-use crate::listen::{Connection, Permit};
+use crate::listen::{Connection, Permit, canonical};
 use crate::tls::Configs;
 
 /// Bytes of a refused name that the log shows.
@@ -125,7 +126,7 @@ pub(super) struct Session {
     /// The address that the client connected to, as far as it knows.
     pub(super) local: SocketAddr,
     /// The address that this end of the socket has.
-    pub(super) own: IpAddr,
+    pub(super) own: SocketAddr,
     pub(super) permit: Permit,
     pub(super) login_by: Instant,
     /// USER, until PASS decides.
@@ -147,7 +148,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(engine: Arc<Engine>, connection: Connection) -> Self {
         let Connection { stream, peer, local, login_by, permit } = connection;
-        let own = stream.local_addr().map_or(local.ip(), |address| address.ip().to_canonical());
+        let own = stream.local_addr().map_or(local, canonical);
         Self {
             engine,
             control: Control::new(stream),
@@ -175,12 +176,16 @@ impl Session {
         self.log_out(end.reason());
         // The place in the limits is held until the socket is closed.
         let Self { control, permit, .. } = self;
+        // A stranger who is silent to the end gets no second more for having been told so.
+        if end == End::LoginDeadline && control.pending() == Pending::Nothing {
+            return;
+        }
         // Also where the client has gone: its close_notify is to be answered by ours (RFC 5246 section 7.2.1).
         control.close().await;
         drop(permit);
     }
 
-    async fn converse(&mut self, implicit: bool) -> Result<std::convert::Infallible, End> {
+    async fn converse(&mut self, implicit: bool) -> Result<Infallible, End> {
         if implicit {
             self.start_tls().await?;
             self.implicit = true;
@@ -223,6 +228,13 @@ impl Session {
                     None => std::future::pending().await,
                 }
             };
+            // Whoever comes to the passive port is looked at meanwhile.
+            let looking = async {
+                if let Some(Way::Passive(passive)) = &mut self.state.way {
+                    passive.arrival().await;
+                }
+                std::future::pending::<Infallible>().await
+            };
             return tokio::select! {
                 biased;
                 () = kicked => Err(End::Ended),
@@ -233,6 +245,7 @@ impl Session {
                     Ok(Ok(None)) | Err(_) => Err(End::Lost),
                 },
                 () = sleep_until(deadline) => Err(overdue),
+                never = looking => match never {},
                 () = unused => {
                     (self.state.way, self.state.way_until) = (None, None);
                     continue;

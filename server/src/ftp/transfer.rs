@@ -273,9 +273,9 @@ impl Session {
         let course = Arc::new(Course::default());
         let _stop = StopOnDrop(course.clone());
         let (done, outcome) = oneshot::channel();
-        let only_from = self.engine.config.data_peer_check.then_some(self.peer.ip());
         let within = Duration::from_secs(self.engine.limits.data_connect_seconds.max(1));
-        let connecting = passive::connect(way, self.own, only_from, within);
+        let (engine, own) = (self.engine.clone(), self.own);
+        let connecting = async move { passive::connect(way, own, within, &engine.shared.ports).await };
         // On a task of its own: whatever becomes of this one, the job is ended on a thread that may block.
         tokio::spawn(run(self.engine.clone(), connecting, terms, job, course.clone(), done, place));
         self.say(&opening).await?;

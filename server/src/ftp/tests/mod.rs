@@ -6,6 +6,7 @@ mod data;
 mod digests;
 mod features;
 mod login;
+mod ports;
 mod state;
 mod transfers;
 mod trees;
@@ -125,9 +126,11 @@ impl Rig {
                 let listener = listen::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
                 let address = listener.local_addr().unwrap();
                 let (engine, gate, lifecycle) = (engine.clone(), gate.clone(), lifecycle.clone());
-                tokio::spawn(listen::run(listener, gate, lifecycle, TaskTracker::new(), move |connection| {
-                    engine.clone().serve(connection, implicit)
-                }));
+                engine.shared.listens_on(address.port());
+                let proxies = engine.clone();
+                let is_proxy = move |peer| proxies.config.is_proxy(peer);
+                let serve = move |connection| engine.clone().serve(connection, implicit);
+                tokio::spawn(listen::run(listener, gate, lifecycle, TaskTracker::new(), is_proxy, serve));
                 address
             });
             (engine, addresses)

@@ -83,7 +83,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let serve = move |connection| engine.clone().serve(connection);
         let tasks = TaskTracker::new();
-        tokio::spawn(listen::run(listener, Gate::new(limits), lifecycle.clone(), tasks.clone(), serve));
+        tokio::spawn(listen::run(listener, Gate::new(limits), lifecycle.clone(), tasks.clone(), |_| false, serve));
         Self { ground, address, lifecycle, key, login, tasks }
     }
 
