@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use landfall_auth::Network;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +25,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MOST: Duration = Duration::from_secs(1);
 /// One line in the log about refused connections per this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Strangers on their way out while newcomers come in: each has a descriptor until its task has ended.
+const MAX_LEAVING: u32 = 16;
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG_CONNECTIONS: u32 = 1_024;
 
@@ -51,6 +54,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Gate {
     places: Mutex<Places>,
+    /// Somebody who was sent away is gone.
+    left: Notify,
 }
 
 #[derive(Debug)]
@@ -60,6 +65,8 @@ struct Places {
     networks: HashMap<Network, u32>,
     /// By order of arrival.
     strangers: BTreeMap<u64, Stranger>,
+    /// Strangers who were sent away and are still here.
+    leaving: u32,
     arrivals: u64,
 }
 
@@ -106,6 +113,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut places = self.gate.places();
         places.strangers.remove(&self.arrival);
+        if self.leave.is_cancelled() {
+            places.leaving = places.leaving.saturating_sub(1);
+            self.gate.left.notify_waiters();
+        }
         places.total = places.total.saturating_sub(1);
         if let Some(network) = self.network
             && let Some(count) = places.networks.get_mut(&network)
@@ -122,8 +133,9 @@ impl Gate {
     /// With these limits.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
-        let places = Places { limits, total: 0, networks: HashMap::new(), strangers: BTreeMap::new(), arrivals: 0 };
-        Arc::new(Self { places: Mutex::new(places) })
+        let (networks, strangers) = (HashMap::new(), BTreeMap::new());
+        let places = Places { limits, total: 0, networks, strangers, leaving: 0, arrivals: 0 };
+        Arc::new(Self { places: Mutex::new(places), left: Notify::new() })
     }
 
     /// Other limits from now on; nobody who is in is thrown out.
@@ -159,6 +171,21 @@ impl Gate {
         Ok(Permit { gate: self.clone(), network, arrival, leave, known: CancellationToken::new() })
     }
 
+    /// Waits until those who were sent away are gone, but for a few.
+    async fn settle(&self) {
+        let settled = async {
+            loop {
+                let left = self.left.notified();
+                if self.places().leaving <= MAX_LEAVING {
+                    return;
+                }
+                left.await;
+            }
+        };
+        // One that does not go keeps nobody out for longer than this.
+        timeout(BACKOFF_MOST, settled).await.ok();
+    }
+
     /// Sends the oldest stranger away, to get a descriptor back.
     fn make_room(&self) {
         self.places().evict(None);
@@ -187,7 +214,10 @@ impl Places {
             .iter()
             .find(|(_, stranger)| network.is_none() || stranger.network == network)
             .map(|(arrival, _)| *arrival);
-        oldest.and_then(|arrival| self.strangers.remove(&arrival)).map(|stranger| stranger.leave.cancel()).is_some()
+        let Some(stranger) = oldest.and_then(|arrival| self.strangers.remove(&arrival)) else { return false };
+        self.leaving += 1;
+        stranger.leave.cancel();
+        true
     }
 }
 
@@ -239,6 +269,7 @@ pub async fn run<S, F>(
     let mut backoff = BACKOFF_FIRST;
     let (serve, complaints) = (Arc::new(serve), Arc::new(Complaints::default()));
     loop {
+        gate.settle().await;
         let accepted = tokio::select! {
             () = lifecycle.draining() => return,
             accepted = listener.accept() => accepted,
@@ -314,8 +345,9 @@ impl Attended {
         };
         let stranger_goes = async {
             tokio::select! {
-                () = known.cancelled() => std::future::pending::<&str>().await,
+                biased;
                 () = leave.cancelled() => "its place was needed",
+                () = known.cancelled() => std::future::pending::<&str>().await,
                 () = tokio::time::sleep_until(last) => "no login in time",
             }
         };
@@ -362,16 +394,16 @@ mod tests {
         Gate::new(Limits { connections, connections_per_network, strangers, ..Limits::default() })
     }
 
-    fn peer(last: u8) -> Option<Network> {
-        Some(Network::of_peer(IpAddr::from([192, 0, 2, last])))
+    fn peer(last: u8) -> Network {
+        Network::of_peer(IpAddr::from([192, 0, 2, last]))
     }
 
     #[test]
     fn the_oldest_stranger_makes_room() {
         let gate = gate(10, 10, 2);
-        let one = gate.admit(peer(1));
-        let two = gate.admit(peer(2));
-        let three = gate.admit(peer(3));
+        let one = gate.admit(Some(peer(1)));
+        let two = gate.admit(Some(peer(2)));
+        let three = gate.admit(Some(peer(3)));
         assert!(one.as_ref().is_ok_and(|permit| permit.leave.is_cancelled()));
         assert!(two.as_ref().is_ok_and(|permit| !permit.leave.is_cancelled()));
         assert!(three.is_ok());
@@ -380,15 +412,15 @@ mod tests {
     #[test]
     fn who_is_logged_in_stays() {
         let gate = gate(10, 2, 10);
-        let mut one = gate.admit(peer(1));
-        let mut two = gate.admit(peer(1));
+        let mut one = gate.admit(Some(peer(1)));
+        let mut two = gate.admit(Some(peer(1)));
         for permit in [&mut one, &mut two] {
             permit.as_mut().map(Permit::logged_in).ok();
         }
-        assert_eq!(gate.admit(peer(1)).err(), Some("too many connections from that network"));
-        assert!(gate.admit(peer(2)).is_ok());
+        assert_eq!(gate.admit(Some(peer(1))).err(), Some("too many connections from that network"));
+        assert!(gate.admit(Some(peer(2))).is_ok());
         drop(one);
-        assert!(gate.admit(peer(1)).is_ok());
+        assert!(gate.admit(Some(peer(1))).is_ok());
     }
 
     #[test]
@@ -397,29 +429,43 @@ mod tests {
         let [mut one, mut two] = [gate.admit(None), gate.admit(None)];
         assert_eq!(gate.places().networks.len(), 0, "a proxy has no network of its own");
         for permit in [&mut one, &mut two] {
-            let network = Network::of_peer(IpAddr::from([192, 0, 2, 1]));
-            assert_eq!(permit.as_mut().map(|permit| permit.belongs_to(network)).ok(), Some(Ok(())));
+            assert_eq!(permit.as_mut().map(|permit| permit.belongs_to(peer(1))).ok(), Some(Ok(())));
         }
         // The second had its network's only place from the first, a stranger.
         assert!(one.as_ref().is_ok_and(|permit| permit.leave.is_cancelled()));
         two.as_mut().map(Permit::logged_in).ok();
         let mut three = gate.admit(None);
-        let refused = three.as_mut().map(|permit| permit.belongs_to(Network::of_peer(IpAddr::from([192, 0, 2, 1]))));
+        let refused = three.as_mut().map(|permit| permit.belongs_to(peer(1)));
         assert_eq!(refused.ok(), Some(Err("too many connections from that network")));
         drop((one, two, three));
         let places = gate.places();
-        assert_eq!((places.total, places.networks.len(), places.strangers.len()), (0, 0, 0));
+        assert_eq!((places.total, places.networks.len(), places.strangers.len(), places.leaving), (0, 0, 0, 0));
     }
 
     #[test]
     fn places_come_back() {
         let gate = gate(2, 2, 2);
         for _ in 0..100 {
-            let one = gate.admit(peer(1));
-            let two = gate.admit(peer(1));
+            let one = gate.admit(Some(peer(1)));
+            let two = gate.admit(Some(peer(1)));
             assert!(one.is_ok() && two.is_ok());
         }
         let places = gate.places();
-        assert_eq!((places.total, places.networks.len(), places.strangers.len()), (0, 0, 0));
+        assert_eq!((places.total, places.networks.len(), places.strangers.len(), places.leaving), (0, 0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn newcomers_wait_for_those_who_leave() {
+        let gate = gate(1_000, 1_000, 1);
+        let mut crowd: Vec<_> = (0..=MAX_LEAVING + 1).map(|_| gate.admit(Some(peer(1)))).collect();
+        let mut settled = std::pin::pin!(gate.settle());
+        tokio::select! {
+            biased;
+            () = &mut settled => panic!("nobody is waited for"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(crowd.remove(0));
+        settled.await;
+        assert_eq!(gate.places().leaving, MAX_LEAVING);
     }
 }

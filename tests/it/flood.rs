@@ -60,8 +60,9 @@ fn strangers_in_numbers_keep_nobody_out() {
     let scale = scale();
     let server = server(Server::builder().set("limits.login_seconds", &scale.login_seconds.to_string()));
     let (ftp, doors) = (server.address("ftp"), ["ftp", "sftp", "ftps"].map(|protocol| server.address(protocol)));
+    let sockets = server.open_sockets();
     visit(ftp);
-    let (descriptors, memory) = (server.open_descriptors(), server.resident_kib());
+    let memory = server.resident_kib();
     let (over, peak) = (AtomicBool::new(false), AtomicU64::new(memory));
 
     let (mut took, gone) = std::thread::scope(|scope| {
@@ -91,7 +92,7 @@ fn strangers_in_numbers_keep_nobody_out() {
         over.store(true, Ordering::Relaxed);
         let took = visits.join().unwrap();
         // This end closes nothing: the server does.
-        wait_until("the strangers to be gone", || (server.open_descriptors() <= descriptors + 2).then_some(()));
+        wait_until("the strangers to be gone", || (server.open_sockets() <= sockets).then_some(()));
         let gone = ended.elapsed();
         drop((held, strays));
         (took, gone)
@@ -160,8 +161,11 @@ fn idle_sessions_are_small_and_leave_nothing() {
     let open = |count: usize| -> Vec<Ftp> {
         let opened = |number: usize| {
             let source = somewhere(number);
-            let mut client =
-                if number % 2 == 0 { Ftp::connect_from(source, ftp) } else { Ftp::implicit_from(source, ftps) };
+            let mut client = if number.is_multiple_of(2) {
+                Ftp::connect_from(source, ftp)
+            } else {
+                Ftp::implicit_from(source, ftps)
+            };
             client.login("acme", PASSWORD).expect(230);
             client
         };
@@ -171,10 +175,10 @@ fn idle_sessions_are_small_and_leave_nothing() {
             shares.into_iter().flat_map(|share| share.join().unwrap()).collect()
         })
     };
-    let descriptors = server.open_descriptors();
+    let sockets = server.open_sockets();
     let closed = |sessions: Vec<Ftp>| {
         drop(sessions);
-        wait_until("the sessions to be gone", || (server.open_descriptors() <= descriptors + 2).then_some(()));
+        wait_until("the sessions to be gone", || (server.open_sockets() <= sockets).then_some(()));
     };
     // What is made once, whoever comes.
     closed(open(50));

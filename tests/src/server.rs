@@ -307,6 +307,15 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
+    /// Those of them that are sockets: listeners, connections.
+    #[track_caller]
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").flatten();
+        let names = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// Lets it have so many descriptors and no more, from now on.
     #[track_caller]
     pub fn limit_descriptors(&self, most: u64) {

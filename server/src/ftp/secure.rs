@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::data::Terms;
 use super::reply::Reply;
 use super::resumption;
@@ -18,7 +20,9 @@ impl Session {
             return Err(End::Lost);
         };
         let configs = resumption::bind(&tls.configs());
-        let started = self.control.start_tls(configs.control.clone(), self.engine.limits.handshake()).await;
+        // Strangers shake hands, and their time for the login is running.
+        let within = self.engine.limits.handshake().min(self.login_by.saturating_duration_since(Instant::now()));
+        let started = self.control.start_tls(configs.control.clone(), within).await;
         if let Err(error) = started {
             tracing::debug!(peer = %self.peer, why = handshake_failure(&error), "no TLS on the control connection");
             return Err(End::Lost);

@@ -75,7 +75,8 @@ fn a_proxy_must_say_and_nobody_else_may() {
     // Not a word before the header, and none without it.
     for wrong in [&b"USER acme\r\nPASS secret\r\n"[..], b"PROXY TCP4 198.51.100.9\r\n", b"PROXY TCP4 198.51.100.9"] {
         let mut stream = relayed(rig.explicit, wrong);
-        stream.shutdown(Shutdown::Write).unwrap();
+        // The server may have been faster.
+        stream.shutdown(Shutdown::Write).ok();
         let mut said = Vec::new();
         stream.read_to_end(&mut said).ok();
         assert_eq!(said, b"", "{}", wrong.escape_ascii());
