@@ -91,7 +91,8 @@ impl Hasher {
     }
 }
 
-/// The turns of those who compute: one slice at a time per user, one per processor in all, first come first served.
+/// The turns of those who compute: one slice at a time per user, and on half the processors in all, so that transfers keep
+/// the others; first come, first served.
 pub(super) struct Hashing {
     slices: Arc<Semaphore>,
     users: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -100,7 +101,7 @@ pub(super) struct Hashing {
 impl Default for Hashing {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { slices: Arc::new(Semaphore::new(processors)), users: Mutex::default() }
+        Self { slices: Arc::new(Semaphore::new(processors.div_ceil(2))), users: Mutex::default() }
     }
 }
 

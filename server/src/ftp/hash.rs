@@ -13,7 +13,7 @@ use crate::delivery::{Algorithm, Download, Reason, Refusal};
 
 /// How a digest is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+enum Form {
     /// `213 SHA-256 0-99 digest path` (draft-bryan-ftpext-hash section 3).
     Hash,
     /// `250 DIGEST`, in capitals: what clients of the X-verbs know.
@@ -94,6 +94,17 @@ impl Session {
         self.digest("HASH", found, self.state.algorithm, Form::Hash).await
     }
 
+    /// draft-twine-ftpmd5 section 3: all of the line is the name.
+    pub(super) async fn md5(&mut self, name: &[u8]) -> Result<(), End> {
+        let found = async {
+            let (path, file) = self.landed(name, Form::Md5).await?;
+            let part = 0..file.size();
+            Ok(Asked { path, said: String::from_utf8_lossy(name).into_owned(), file, part })
+        };
+        let found = found.await;
+        self.digest("MD5", found, Algorithm::Md5, Form::Md5).await
+    }
+
     /// `XCRC name`, `XCRC name end`, `XCRC name start end`, the name between quotes or not. The end is the first byte's
     /// place that is not read any more.
     pub(super) async fn digest_of_part(
@@ -101,8 +112,8 @@ impl Session {
         verb: &'static str,
         argument: &[u8],
         algorithm: Algorithm,
-        form: Form,
     ) -> Result<(), End> {
+        let form = Form::Bare;
         let found = async {
             let mut first = None;
             for (name, part) in readings(argument) {

@@ -11,7 +11,6 @@ use super::Engine;
 use super::command::{Command, ParseError, Verb, When};
 use super::control::{Control, Pending};
 use super::facts::Chosen;
-use super::hash::Form;
 use super::login::protocol_name;
 use super::passive::Way;
 use super::reply::Reply;
@@ -343,7 +342,7 @@ impl Session {
             Verb::Help => Ok(Self::help(argument)),
             Verb::Lang => Self::lang(&text),
             Verb::List => return self.list(argument).await,
-            Verb::Md5 => return self.digest_of_part("MD5", argument, Algorithm::Md5, Form::Md5).await,
+            Verb::Md5 => return self.md5(argument).await,
             Verb::Mdtm => self.mdtm(argument).await,
             Verb::Mff => self.mff(argument).await,
             Verb::Mfmt => self.mfmt(argument).await,
@@ -378,11 +377,11 @@ impl Session {
             Verb::Syst => Ok(Reply::new(215, "UNIX Type: L8")),
             Verb::Type => self.set_type(&text),
             Verb::User => self.user(&text),
-            Verb::Xcrc => return self.digest_of_part("XCRC", argument, Algorithm::Crc32, Form::Bare).await,
-            Verb::Xmd5 => return self.digest_of_part("XMD5", argument, Algorithm::Md5, Form::Bare).await,
-            Verb::Xsha1 => return self.digest_of_part("XSHA1", argument, Algorithm::Sha1, Form::Bare).await,
-            Verb::Xsha256 => return self.digest_of_part("XSHA256", argument, Algorithm::Sha256, Form::Bare).await,
-            Verb::Xsha512 => return self.digest_of_part("XSHA512", argument, Algorithm::Sha512, Form::Bare).await,
+            Verb::Xcrc => return self.digest_of_part("XCRC", argument, Algorithm::Crc32).await,
+            Verb::Xmd5 => return self.digest_of_part("XMD5", argument, Algorithm::Md5).await,
+            Verb::Xsha1 => return self.digest_of_part("XSHA1", argument, Algorithm::Sha1).await,
+            Verb::Xsha256 => return self.digest_of_part("XSHA256", argument, Algorithm::Sha256).await,
+            Verb::Xsha512 => return self.digest_of_part("XSHA512", argument, Algorithm::Sha512).await,
         };
         match done {
             Ok(reply) | Err(reply) => self.say(&reply).await,

@@ -63,6 +63,7 @@ fn the_older_verbs() {
         ("XCRC missing 1 2", 550),
         ("XCRC /", 550),
         ("XMD5", 501),
+        ("MD5 a b.bin 3", 550),
     ] {
         client.expect(line, code);
     }
