@@ -361,9 +361,13 @@ impl Listing {
         if identity(&stat) == self.jail.staging_identity {
             return Ok(None);
         }
-        let stat = match self.directory.resolve(name) {
-            Ok(path) => self.jail.through_link(&path, stat),
-            Err(_) => stat,
+        // Only for a link the path is needed; spelling it out for every name would cost more than all the rest.
+        let stat = match file_type(&stat) {
+            FileType::Symlink => match self.directory.resolve(name) {
+                Ok(path) => self.jail.through_link(&path, stat),
+                Err(_) => stat,
+            },
+            _ => stat,
         };
         Ok(Some(Entry { name: name.to_owned(), stat: facts::stat(&stat) }))
     }

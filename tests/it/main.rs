@@ -12,6 +12,7 @@ mod ftp_table;
 mod guessing;
 mod kill9;
 mod landing;
+mod listing;
 mod network;
 mod operation;
 mod people;

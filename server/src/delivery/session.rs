@@ -111,6 +111,33 @@ impl Shared {
     fn staged(&self, store_path: &VirtualPath) -> Option<Suspended> {
         self.delivery.store.staged(&self.user.name, store_path)
     }
+
+    fn list(&self, path: &VirtualPath) -> Result<Listing, Refusal> {
+        self.may(Verb::List)?;
+        let store_path = self.place(path)?;
+        let landed = self.delivery.store.list(&store_path)?;
+        let mut suspended: HashMap<String, Suspended> = self
+            .delivery
+            .store
+            .staged_in(&self.user.name, &store_path)
+            .into_iter()
+            .filter(|staged| !staged.active)
+            .filter_map(|staged| Some((staged.path.file_name()?.to_owned(), staged)))
+            .collect();
+        let mut landed = landed.fuse();
+        let listing: Listing = Box::new(std::iter::from_fn(move || {
+            if let Some(entry) = landed.next() {
+                return Some(entry.map_err(Refusal::from).map(|entry| match suspended.remove(&entry.name) {
+                    Some(staged) => Entry { name: entry.name, stat: partial(&staged) },
+                    None => entry,
+                }));
+            }
+            let name = suspended.keys().next()?.clone();
+            let staged = suspended.remove(&name)?;
+            Some(Ok(Entry { name, stat: partial(&staged) }))
+        }));
+        Ok(listing)
+    }
 }
 
 impl Session {
@@ -200,33 +227,13 @@ impl Session {
 
     /// Names in a directory.
     pub async fn list(&self, path: &VirtualPath) -> Result<Listing, Refusal> {
-        self.0.may(Verb::List)?;
-        let store_path = self.0.place(path)?;
-        self.blocking(move |shared| {
-            let landed = shared.delivery.store.list(&store_path)?;
-            let mut suspended: HashMap<String, Suspended> = shared
-                .delivery
-                .store
-                .staged_in(&shared.user.name, &store_path)
-                .into_iter()
-                .filter(|staged| !staged.active)
-                .filter_map(|staged| Some((staged.path.file_name()?.to_owned(), staged)))
-                .collect();
-            let mut landed = landed.fuse();
-            let listing: Listing = Box::new(std::iter::from_fn(move || {
-                if let Some(entry) = landed.next() {
-                    return Some(entry.map_err(Refusal::from).map(|entry| match suspended.remove(&entry.name) {
-                        Some(staged) => Entry { name: entry.name, stat: partial(&staged) },
-                        None => entry,
-                    }));
-                }
-                let name = suspended.keys().next()?.clone();
-                let staged = suspended.remove(&name)?;
-                Some(Ok(Entry { name, stat: partial(&staged) }))
-            }));
-            Ok(listing)
-        })
-        .await
+        let path = path.clone();
+        self.blocking(move |shared| shared.list(&path)).await
+    }
+
+    /// The same, from a thread that may block.
+    pub fn list_blocking(&self, path: &VirtualPath) -> Result<Listing, Refusal> {
+        self.0.list(path)
     }
 
     /// Is this a directory one may stand in? (FTP's CWD.)

@@ -11,14 +11,17 @@ pub struct ToStored {
 impl ToStored {
     /// Converts one chunk, appending to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        for &byte in chunk {
-            if self.held_cr && byte != b'\n' {
+        // Up to each CR in one go: lines are longer than one byte.
+        for (at, piece) in chunk.split(|byte| *byte == b'\r').enumerate() {
+            if at > 0 {
+                self.finish(out);
+                self.held_cr = true;
+            }
+            if self.held_cr && piece.first().is_some_and(|byte| *byte != b'\n') {
                 out.push(b'\r');
             }
-            self.held_cr = byte == b'\r';
-            if !self.held_cr {
-                out.push(byte);
-            }
+            self.held_cr &= piece.is_empty();
+            out.extend_from_slice(piece);
         }
     }
 
@@ -39,12 +42,15 @@ pub struct ToNetwork {
 impl ToNetwork {
     /// Converts one chunk, appending to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        for &byte in chunk {
-            if byte == b'\n' && !self.after_cr {
-                out.push(b'\r');
+        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+            let line = piece.strip_suffix(b"\n").unwrap_or(piece);
+            out.extend_from_slice(line);
+            let after_cr = line.last().map_or(self.after_cr, |byte| *byte == b'\r');
+            let ended = line.len() < piece.len();
+            if ended {
+                out.extend_from_slice(if after_cr { b"\n" } else { b"\r\n" });
             }
-            self.after_cr = byte == b'\r';
-            out.push(byte);
+            self.after_cr = after_cr && !ended;
         }
     }
 }
@@ -87,6 +93,23 @@ mod tests {
             let (left, right) = bytes.split_at(cut.min(bytes.len()));
             prop_assert_eq!(stored(&[left, right]), stored(&[bytes]));
             prop_assert_eq!(sent(&[left, right]), sent(&[bytes]));
+        }
+
+        #[test]
+        fn byte_by_byte_it_is_the_same(bytes in "[a\r\n]{0,40}") {
+            let bytes = bytes.as_bytes();
+            let (mut expected_stored, mut expected_sent) = (Vec::new(), Vec::new());
+            for (at, &byte) in bytes.iter().enumerate() {
+                if byte != b'\r' || bytes.get(at + 1) != Some(&b'\n') {
+                    expected_stored.push(byte);
+                }
+                if byte == b'\n' && (at == 0 || bytes[at - 1] != b'\r') {
+                    expected_sent.push(b'\r');
+                }
+                expected_sent.push(byte);
+            }
+            prop_assert_eq!(stored(&[bytes]), expected_stored);
+            prop_assert_eq!(sent(&[bytes]), expected_sent);
         }
 
         #[test]

@@ -4,6 +4,7 @@
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,8 +13,13 @@ const CANCELLED: u8 = 1;
 const DECIDED: u8 = 2;
 
 /// Shared by both sides.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Course {
+    /// The command, for people.
+    doing: String,
+    /// How much is to be moved, where that is known.
+    total_bytes: Option<u64>,
+    began: Instant,
     state: AtomicU8,
     bytes: AtomicU64,
     cancelled: CancellationToken,
@@ -22,6 +28,26 @@ pub(super) struct Course {
 }
 
 impl Course {
+    pub(super) fn new(doing: String, total_bytes: Option<u64>) -> Self {
+        Self {
+            doing,
+            total_bytes,
+            began: Instant::now(),
+            state: AtomicU8::new(RUNNING),
+            bytes: AtomicU64::new(0),
+            cancelled: CancellationToken::new(),
+            socket: Mutex::new(None),
+        }
+    }
+
+    /// What it is and how far it has come, a line each; `counted` says what is counted.
+    pub(super) fn progress(&self, counted: &str) -> Vec<String> {
+        let bytes = self.bytes();
+        let rate = u128::from(bytes) * 1_000 / self.began.elapsed().as_millis().max(1);
+        let of_all = self.total_bytes.map(|total| format!(" of {total}")).unwrap_or_default();
+        vec![self.doing.clone(), format!("{bytes}{of_all} {counted}"), format!("{rate} per second")]
+    }
+
     /// Payload moved so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -93,13 +119,24 @@ impl Drop for StopOnDrop {
 mod tests {
     use super::*;
 
+    fn fresh() -> Course {
+        Course::new("STOR /a.jpg".to_owned(), Some(10))
+    }
+
+    #[test]
+    fn how_far_it_has_come() {
+        let course = fresh();
+        course.add(4);
+        assert_eq!(course.progress("bytes so far")[..2], ["STOR /a.jpg", "4 of 10 bytes so far"]);
+    }
+
     #[test]
     fn only_one_side_decides() {
-        let course = Course::default();
+        let course = fresh();
         assert!(course.cancel());
         assert!(!course.decide());
         assert!(course.is_cancelled());
-        let course = Course::default();
+        let course = fresh();
         assert!(course.decide());
         assert!(!course.cancel());
         assert!(!course.is_cancelled());
@@ -107,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_drop_stops() {
-        let course = Arc::new(Course::default());
+        let course = Arc::new(fresh());
         drop(StopOnDrop(course.clone()));
         assert!(course.is_cancelled());
     }

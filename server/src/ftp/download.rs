@@ -1,6 +1,5 @@
 //! A download's own thread: bytes of a landed file onto the data connection. Knows no reply.
 
-use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use super::Engine;
 use super::ascii::ToNetwork;
 use super::course::Course;
 use super::data::{Break, Data, Terms, broken};
-use crate::delivery::{Activity, Download, Refusal};
+use crate::delivery::{Activity, Download, Reason, Refusal};
 
 /// Bytes per sendfile: progress is told, and a cancellation noticed, this often.
 const SENDFILE_BYTES: usize = 1_024 * 1_024;
@@ -84,6 +83,11 @@ pub(super) fn over(
     }
 }
 
+/// The data connection is not to blame.
+fn cut_short() -> Stop {
+    Refusal::new(Reason::Internal, "the file became shorter while it was sent; get it again").into()
+}
+
 impl Outgoing {
     /// Runs it to its end. Blocks.
     pub(super) fn run(
@@ -107,7 +111,7 @@ impl Outgoing {
                 let count = usize::try_from(self.end - at).map_or(SENDFILE_BYTES, |n| n.min(SENDFILE_BYTES));
                 match sendfile(socket, file, Some(&mut at), count) {
                     // The file was cut underneath; what is missing cannot be sent.
-                    Ok(0) => return Err(Break::Io(io::ErrorKind::UnexpectedEof.into()).into()),
+                    Ok(0) => return Err(cut_short()),
                     Ok(sent) => self.count(course, sent),
                     Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => break,
@@ -123,7 +127,7 @@ impl Outgoing {
             let chunk = buffer.get_mut(..room).unwrap_or_default();
             let read = self.file.file().read_at(at, chunk).map_err(Refusal::from)?;
             if read == 0 {
-                return Err(Break::Io(io::ErrorKind::UnexpectedEof.into()).into());
+                return Err(cut_short());
             }
             at += read as u64;
             let bytes = chunk.get(..read).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! MLST and MLSD facts (RFC 3659 section 7): which are chosen, and their line. Pure.
 
+use std::io::Write;
+
 use landfall_auth::Permissions;
 use landfall_storage::{Kind, Stat};
 
@@ -40,40 +42,46 @@ impl Chosen {
     /// The facts of one name, up to and without the space before the name.
     #[must_use]
     pub fn line(self, stat: &Stat, may: Permissions) -> String {
-        self.line_with(stat, &perm(stat, may))
+        let mut line = Vec::with_capacity(96);
+        self.write(&mut line, stat, may);
+        String::from_utf8(line).unwrap_or_default()
     }
 
     /// The same for the top directory, which nobody removes or renames.
     #[must_use]
     pub fn line_of_top(self, stat: &Stat, may: Permissions) -> String {
-        self.line_with(stat, &perm(stat, may).replace(['d', 'f'], ""))
+        let mut line = Vec::with_capacity(96);
+        self.write_with(&mut line, stat, perm(stat, may).filter(|letter| !matches!(letter, b'd' | b'f')));
+        String::from_utf8(line).unwrap_or_default()
     }
 
-    fn line_with(self, stat: &Stat, perm: &str) -> String {
-        let mut line = String::with_capacity(96);
+    /// As [`Chosen::line`], appended to `out`.
+    pub fn write(self, out: &mut Vec<u8>, stat: &Stat, may: Permissions) {
+        self.write_with(out, stat, perm(stat, may));
+    }
+
+    fn write_with(self, out: &mut Vec<u8>, stat: &Stat, mut perm: impl Iterator<Item = u8>) {
         for (name, on) in NAMES.iter().zip(self.0) {
-            if !on {
+            if !on || (*name == "size" && stat.kind != Kind::File) || (*name == "unique" && stat.inode == 0) {
                 continue;
             }
-            let value = match *name {
-                "type" => match stat.kind {
-                    Kind::File => "file".to_owned(),
-                    Kind::Directory => "dir".to_owned(),
-                    Kind::Other => "OS.unix=other".to_owned(),
-                },
-                "size" if stat.kind == Kind::File => stat.size.to_string(),
-                "modify" => time::format(stat.modified),
-                "perm" => perm.to_owned(),
-                "unique" if stat.inode != 0 => format!("{:x}", stat.inode),
-                "UNIX.mode" => format!("{:04o}", stat.mode & 0o7777),
-                _ => continue,
-            };
-            line.push_str(name);
-            line.push('=');
-            line.push_str(&value);
-            line.push(';');
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            // A Vec takes all that is written to it.
+            match *name {
+                "type" => out.extend_from_slice(match stat.kind {
+                    Kind::File => b"file",
+                    Kind::Directory => b"dir",
+                    Kind::Other => b"OS.unix=other",
+                }),
+                "size" => write!(out, "{}", stat.size).unwrap_or_default(),
+                "modify" => time::write(out, stat.modified),
+                "perm" => out.extend(&mut perm),
+                "unique" => write!(out, "{:x}", stat.inode).unwrap_or_default(),
+                _ => write!(out, "{:04o}", stat.mode & 0o7777).unwrap_or_default(),
+            }
+            out.push(b';');
         }
-        line
     }
 }
 
@@ -84,27 +92,29 @@ pub fn is_suspended(stat: &Stat) -> bool {
 }
 
 /// What the user may do with it (RFC 3659 section 7.5.5).
-fn perm(stat: &Stat, may: Permissions) -> String {
-    let letters: &[(bool, char)] = match stat.kind {
-        Kind::File => &[
-            (may.write && (may.overwrite || is_suspended(stat)), 'a'),
-            (may.delete, 'd'),
-            (may.rename, 'f'),
-            (may.read && !is_suspended(stat), 'r'),
-            (may.write && (may.overwrite || is_suspended(stat)), 'w'),
+fn perm(stat: &Stat, may: Permissions) -> impl Iterator<Item = u8> {
+    let letters = match stat.kind {
+        Kind::File => [
+            (may.write && (may.overwrite || is_suspended(stat)), b'a'),
+            (may.delete, b'd'),
+            (may.rename, b'f'),
+            (may.read && !is_suspended(stat), b'r'),
+            (may.write && (may.overwrite || is_suspended(stat)), b'w'),
+            (false, 0),
+            (false, 0),
         ],
-        Kind::Directory => &[
-            (may.write, 'c'),
-            (may.delete, 'd'),
-            (true, 'e'),
-            (may.rename, 'f'),
-            (may.list, 'l'),
-            (may.mkdir, 'm'),
-            (may.delete, 'p'),
+        Kind::Directory => [
+            (may.write, b'c'),
+            (may.delete, b'd'),
+            (true, b'e'),
+            (may.rename, b'f'),
+            (may.list, b'l'),
+            (may.mkdir, b'm'),
+            (may.delete, b'p'),
         ],
-        Kind::Other => &[],
+        Kind::Other => [(false, 0); 7],
     };
-    letters.iter().filter(|(on, _)| *on).map(|(_, letter)| *letter).collect()
+    letters.into_iter().filter(|(on, _)| *on).map(|(_, letter)| letter)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
-//! LIST, NLST, MLSD, STAT with a path: names of a directory, streamed, so that a million of them cost no memory.
+//! LIST, NLST, MLSD, STAT with a path: what a client asks for, and its names on their way out, streamed, so that a
+//! million of them cost no memory. The walk itself is `walk.rs`, the lines are `ls.rs` and `facts.rs`.
 
+use std::cell::Cell;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,14 +11,15 @@ use landfall_storage::{Entry, VirtualPath};
 
 use super::course::Course;
 use super::data::Terms;
-use super::download::{Outcome, Stop, over};
+use super::download::{self, Stop, over};
 use super::facts::Chosen;
 use super::files::{permissions, split_path};
 use super::ls::{self, Glob, Wanted};
 use super::reply::Reply;
 use super::session::{End, Session};
 use super::transfer::Job;
-use crate::delivery::{Activity, Listing, Reason};
+use super::walk::{Item, Order, Remark, Walk};
+use crate::delivery::{Activity, Reason};
 
 /// Written when so much has come together.
 const CHUNK_BYTES: usize = 32 * 1_024;
@@ -24,12 +27,14 @@ const CHUNK_BYTES: usize = 32 * 1_024;
 const CHUNK_WAIT: Duration = Duration::from_millis(200);
 /// STAT answers on the control connection, where a reply must end some time.
 const MAX_STAT_LINES: usize = 1_000;
+/// And begin some time: names looked at for a pattern.
+const MAX_STAT_NAMES: usize = 100_000;
 
 /// How a name is written.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
-    /// LIST.
-    Long { owner: String, now: SystemTime },
+    /// LIST; the prefix is for the headings of `-R`.
+    Long { owner: String, now: SystemTime, prefix: String },
     /// NLST: fit to be sent back as they are (RFC 1123 section 4.1.2.7), so led by the directory as the client named it.
     Bare { prefix: String },
     /// MLSD.
@@ -37,18 +42,30 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn write(&self, out: &mut Vec<u8>, entry: &Entry) {
+    /// One name; `below` is the way to it from the directory asked for, empty for what stands in that.
+    fn write(&self, out: &mut Vec<u8>, below: &str, entry: &Entry) {
         match self {
-            Self::Long { owner, now } => ls::long(out, &entry.name, &entry.stat, owner, *now),
+            Self::Long { owner, now, .. } => ls::long(out, &entry.name, &entry.stat, owner, *now),
             Self::Bare { prefix } => {
-                for part in [prefix.as_str(), entry.name.as_str(), "\r\n"] {
+                for part in [prefix, below, &entry.name, "\r\n"] {
                     out.extend_from_slice(part.as_bytes());
                 }
             }
             Self::Facts { chosen, may } => {
-                for part in [chosen.line(&entry.stat, *may).as_str(), " ", entry.name.as_str(), "\r\n"] {
+                chosen.write(out, &entry.stat, *may);
+                for part in [" ", &entry.name, "\r\n"] {
                     out.extend_from_slice(part.as_bytes());
                 }
+            }
+        }
+    }
+
+    /// The line above a further directory's names, as `ls -R` has it. NLST's names say it themselves.
+    fn write_heading(&self, out: &mut Vec<u8>, below: &str) {
+        if let Self::Long { prefix, .. } = self {
+            let top = if prefix.is_empty() { "./" } else { prefix };
+            for part in ["\r\n", top, below.trim_end_matches('/'), ":\r\n"] {
+                out.extend_from_slice(part.as_bytes());
             }
         }
     }
@@ -56,62 +73,77 @@ impl Form {
 
 /// A listing about to run.
 pub(super) struct Names {
-    entries: Listing,
-    glob: Option<Glob>,
+    walk: Walk,
     form: Form,
     activity: Arc<Activity>,
 }
 
 impl Names {
-    /// Runs it to its end. Blocks.
-    pub(super) fn run(self, socket: TcpStream, terms: &Terms, course: &Course, done: impl FnOnce(Outcome)) {
-        let Self { entries, glob, form, activity } = self;
-        over(socket, terms, course, done, |data| {
-            let mut out = Vec::with_capacity(CHUNK_BYTES + 4_096);
-            let mut written = Instant::now();
-            let mut write = |out: &mut Vec<u8>| -> Result<(), Stop> {
-                data.write_all(out)?;
+    /// Runs it to its end. Blocks. `done` also hears what is to be said of the listing as a whole.
+    pub(super) fn run(
+        self,
+        socket: TcpStream,
+        terms: &Terms,
+        course: &Course,
+        done: impl FnOnce(download::Outcome, Option<Remark>),
+    ) {
+        let Self { mut walk, form, activity } = self;
+        let remark = Cell::new(None);
+        over(
+            socket,
+            terms,
+            course,
+            |outcome| done(outcome, remark.get()),
+            |data| {
+                let mut out = Vec::with_capacity(CHUNK_BYTES + 4_096);
+                let mut written = Instant::now();
+                while let Some(item) = walk.next() {
+                    // A directory in which no name matches writes nothing, and would never notice.
+                    if course.is_cancelled() {
+                        break;
+                    }
+                    match item? {
+                        Item::Directory => form.write_heading(&mut out, walk.below()),
+                        Item::Entry(entry) => form.write(&mut out, walk.below(), &entry),
+                        Item::Hidden => {}
+                    }
+                    if out.len() >= CHUNK_BYTES || (!out.is_empty() && written.elapsed() >= CHUNK_WAIT) {
+                        data.write_all(&out)?;
+                        course.add(out.len());
+                        activity.sent(out.len() as u64);
+                        out.clear();
+                        written = Instant::now();
+                    }
+                }
+                remark.set(walk.remark());
+                data.write_all(&out)?;
                 course.add(out.len());
                 activity.sent(out.len() as u64);
-                out.clear();
-                Ok(())
-            };
-            for entry in entries {
-                let entry = entry?;
-                if shown(&entry, glob.as_ref()) {
-                    form.write(&mut out, &entry);
-                }
-                if out.len() >= CHUNK_BYTES || (!out.is_empty() && written.elapsed() >= CHUNK_WAIT) {
-                    write(&mut out)?;
-                    written = Instant::now();
-                }
-            }
-            write(&mut out)
-        });
+                Ok::<(), Stop>(())
+            },
+        );
     }
-}
-
-fn shown(entry: &Entry, glob: Option<&Glob>) -> bool {
-    ls::showable(&entry.name) && glob.is_none_or(|glob| glob.matches(&entry.name))
 }
 
 /// What a client asks to be listed, found.
 struct Found {
-    entries: Listing,
-    glob: Option<Glob>,
+    walk: Walk,
     /// The directory as the client named it, with a slash; empty for the current one and for a single file.
     prefix: String,
+    /// STAT's code (RFC 959 section 4.2): 212 for a directory, 213 for a file.
+    code: u16,
 }
 
 impl Session {
     pub(super) async fn list(&mut self, argument: &[u8]) -> Result<(), End> {
+        let found = self.find(&Wanted::parse(argument)).await;
         let form = self.long_form();
-        self.send_names("LIST", self.find(Wanted::parse(argument).path).await, |_| form).await
+        self.send_names("LIST", found, form).await
     }
 
     pub(super) async fn nlst(&mut self, argument: &[u8]) -> Result<(), End> {
-        let found = self.find(Wanted::parse(argument).path).await;
-        self.send_names("NLST", found, |found| Form::Bare { prefix: found.prefix.clone() }).await
+        let found = self.find(&Wanted::parse(argument)).await;
+        self.send_names("NLST", found, |prefix| Form::Bare { prefix }).await
     }
 
     /// RFC 3659 section 7: a directory and nothing else, and no patterns.
@@ -123,7 +155,7 @@ impl Session {
                 Reason::WrongKind => Reply::new(501, "not a directory; MLST tells about one file"),
                 _ => refusal.into(),
             })?;
-            Ok(Found { entries, glob: None, prefix: String::new() })
+            Ok(Found { walk: Walk::new(entries, None, Order::Storage), prefix: String::new(), code: 212 })
         }
         .await;
         let chosen = self.state.facts;
@@ -135,13 +167,12 @@ impl Session {
         &mut self,
         verb: &'static str,
         found: Result<Found, Reply>,
-        form: impl FnOnce(&Found) -> Form,
+        form: impl FnOnce(String) -> Form,
     ) -> Result<(), End> {
         (self.state.restart, self.state.range) = (0, None);
-        let started = found.and_then(|found| {
+        let started = found.and_then(|Found { walk, prefix, .. }| {
             let activity = self.files()?.activity().clone();
-            let form = form(&found);
-            Ok((self.prepare()?, Names { entries: found.entries, glob: found.glob, form, activity }))
+            Ok((self.prepare()?, Names { walk, form: form(prefix), activity }))
         });
         match started {
             Ok((prepared, names)) => {
@@ -151,68 +182,97 @@ impl Session {
         }
     }
 
-    fn long_form(&self) -> Form {
+    fn long_form(&self) -> impl FnOnce(String) -> Form + use<> {
         let owner = self.files.as_ref().map(|files| files.user().name.clone()).unwrap_or_default();
-        Form::Long { owner, now: crate::clock::now() }
+        move |prefix| Form::Long { owner, now: crate::clock::now(), prefix }
     }
 
     /// A directory's names, those that match a pattern in the last part of the path, or one file.
-    async fn find(&self, name: Option<&[u8]>) -> Result<Found, Reply> {
+    async fn find(&self, wanted: &Wanted<'_>) -> Result<Found, Reply> {
         let files = self.files()?;
-        let Some(name) = name else {
-            let entries = files.list(&self.state.directory).await?;
-            return Ok(Found { entries, glob: None, prefix: String::new() });
+        let (order, below) = (Order::of(wanted), wanted.recursive);
+        let directory = |entries, glob, top: &VirtualPath, prefix: &str| {
+            let walk = Walk::new(entries, glob, order);
+            let walk = if below { walk.recursive(files.clone(), top.clone()) } else { walk };
+            Found { walk, prefix: prefix.to_owned(), code: 212 }
+        };
+        let Some(name) = wanted.path else {
+            let top = &self.state.directory;
+            return Ok(directory(files.list(top).await?, None, top, ""));
         };
         let path = self.path(name)?;
         let said = String::from_utf8_lossy(name);
         let parent_said = said.rfind('/').map_or("", |slash| &said[..=slash]);
-        if let Some((directory, last)) = split_path(&path)
-            && let Some(glob) = Glob::parse(last)
-        {
-            let entries = files.list(&directory).await?;
-            return Ok(Found { entries, glob: Some(glob), prefix: parent_said.to_owned() });
-        }
-        match files.list(&path).await {
+        let refusal = match files.list(&path).await {
             Ok(entries) => {
                 let slash = if said.ends_with('/') { "" } else { "/" };
-                Ok(Found { entries, glob: None, prefix: format!("{said}{slash}") })
+                return Ok(directory(entries, None, &path, &format!("{said}{slash}")));
             }
-            Err(refusal) if matches!(refusal.reason, Reason::WrongKind | Reason::NotFound) => {
-                // A file, perhaps one's own that is suspended.
-                let entry = Entry { name: last_of(&path), stat: files.stat(&path).await? };
-                Ok(Found { entries: Box::new(std::iter::once(Ok(entry))), glob: None, prefix: parent_said.to_owned() })
-            }
-            Err(refusal) => Err(refusal.into()),
+            Err(refusal) if matches!(refusal.reason, Reason::WrongKind | Reason::NotFound) => refusal,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        // A file, perhaps one's own that is suspended. One whose name looks like a pattern goes before the pattern.
+        if let Ok(stat) = files.stat(&path).await {
+            let entry = Entry { name: path.file_name().unwrap_or("/").to_owned(), stat };
+            let walk = Walk::new(Box::new(std::iter::once(Ok(entry))), None, Order::Storage);
+            return Ok(Found { walk, prefix: parent_said.to_owned(), code: 213 });
         }
+        if let Some((top, last)) = split_path(&path)
+            && let Some(glob) = Glob::parse(last)
+        {
+            return Ok(directory(files.list(&top).await?, Some(glob), &top, parent_said));
+        }
+        Err(refusal.into())
     }
 
     /// STAT: of the session, or a listing on the control connection (RFC 959 section 4.1.3).
-    pub(super) async fn stat(&mut self, argument: &[u8]) -> Result<Reply, Reply> {
-        let Some(name) = Wanted::parse(argument).path else {
-            return Ok(if argument.is_empty() { self.status() } else { self.stat_names(None).await? });
+    pub(super) async fn stat(&mut self, argument: &[u8]) -> Result<(), End> {
+        if argument.is_empty() {
+            return self.say(&self.status()).await;
+        }
+        // The reply is made whole before it is sent, so it does not go through trees.
+        let wanted = Wanted { recursive: false, ..Wanted::parse(argument) };
+        let Found { walk, code, prefix } = match self.find(&wanted).await {
+            Ok(found) => found,
+            Err(reply) => return self.say(&reply).await,
         };
-        self.stat_names(Some(name)).await
-    }
-
-    async fn stat_names(&self, name: Option<&[u8]>) -> Result<Reply, Reply> {
-        let Found { entries, glob, .. } = self.find(name).await?;
-        let form = self.long_form();
-        let lines = tokio::task::spawn_blocking(move || {
-            let shown = entries.filter(|entry| entry.as_ref().map_or(true, |entry| shown(entry, glob.as_ref())));
-            let line = |entry: Entry| {
-                let mut line = Vec::new();
-                form.write(&mut line, &entry);
-                String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
-            };
-            shown.take(MAX_STAT_LINES).map(|entry| entry.map(line)).collect::<Result<Vec<String>, _>>()
-        });
-        let lines = lines.await.map_err(|_| Reply::new(451, "the listing failed; try again later"))??;
-        Ok(Reply::lines(213, "The names:", lines, "End"))
+        let form = self.long_form()(prefix);
+        let doing = format!("STAT {}", String::from_utf8_lossy(argument));
+        self.work(&doing, "", |course| async move {
+            let told = tokio::task::spawn_blocking(move || told(walk, &form, &course));
+            match told.await {
+                Ok(Ok((lines, _))) if lines.is_empty() => Reply::new(code, "No names"),
+                Ok(Ok((lines, last))) => Reply::lines(code, "The names:", lines, last),
+                Ok(Err(reply)) => reply,
+                Err(_) => Reply::new(451, "the listing failed; try again later"),
+            }
+        })
+        .await
     }
 }
 
-fn last_of(path: &VirtualPath) -> String {
-    path.file_name().unwrap_or("/").to_owned()
+/// The lines of a STAT, and what it ends with.
+fn told(mut walk: Walk, form: &Form, course: &Course) -> Result<(Vec<String>, &'static str), Reply> {
+    let mut lines = Vec::new();
+    let mut looked = 0;
+    for item in walk.by_ref() {
+        if course.is_cancelled() {
+            return Err(Reply::new(426, "Stopped"));
+        }
+        looked += 1;
+        let Item::Entry(entry) = item? else { continue };
+        if lines.len() == MAX_STAT_LINES || looked > MAX_STAT_NAMES {
+            return Ok((lines, "These are not all; LIST tells all"));
+        }
+        let mut line = Vec::with_capacity(128);
+        form.write(&mut line, "", &entry);
+        lines.push(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+    }
+    let last = match walk.remark() {
+        Some(Remark::TooCostly) => "These may not be all; use a simpler pattern",
+        Some(Remark::Unsorted | Remark::TooMany) | None => "End",
+    };
+    Ok((lines, last))
 }
 
 #[cfg(test)]
@@ -228,22 +288,19 @@ mod tests {
     fn one_name_in_each_form() {
         let stat = Stat { kind: Kind::File, size: 5, modified: UNIX_EPOCH, mode: 0o644, inode: 1 };
         let entry = Entry { name: "a b.jpg".to_owned(), stat };
-        let written = |form: Form| {
+        let written = |form: Form, below: &str| {
             let mut out = Vec::new();
-            form.write(&mut out, &entry);
+            form.write_heading(&mut out, below);
+            form.write(&mut out, below, &entry);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(written(Form::Bare { prefix: "in/".to_owned() }), "in/a b.jpg\r\n");
+        assert_eq!(written(Form::Bare { prefix: "in/".to_owned() }, "x/y/"), "in/x/y/a b.jpg\r\n");
         let chosen = Chosen::parse("size");
-        assert_eq!(written(Form::Facts { chosen, may: Permissions::default() }), "size=5; a b.jpg\r\n");
-        let long = written(Form::Long { owner: "acme".to_owned(), now: UNIX_EPOCH });
-        assert!(long.starts_with("-rw-r--r-- ") && long.ends_with(" Jan  1 00:00 a b.jpg\r\n"), "{long}");
-    }
-
-    #[test]
-    fn a_name_that_would_forge_lines_is_left_out() {
-        let stat = Stat { kind: Kind::File, size: 5, modified: UNIX_EPOCH, mode: 0o644, inode: 1 };
-        assert!(!shown(&Entry { name: "a\r\n-rw".to_owned(), stat: stat.clone() }, None));
-        assert!(shown(&Entry { name: "a".to_owned(), stat }, None));
+        assert_eq!(written(Form::Facts { chosen, may: Permissions::default() }, ""), "size=5; a b.jpg\r\n");
+        for (prefix, heading) in [("", "\r\n./x/y:\r\n-rw-r--r-- "), ("/in/", "\r\n/in/x/y:\r\n-rw-r--r-- ")] {
+            let long = Form::Long { owner: "acme".to_owned(), now: UNIX_EPOCH, prefix: prefix.to_owned() };
+            let long = written(long, "x/y/");
+            assert!(long.starts_with(heading) && long.ends_with(" Jan  1 00:00 a b.jpg\r\n"), "{long}");
+        }
     }
 }

@@ -7,14 +7,16 @@
 //! | `lines.rs`, `socket.rs`, `control.rs` | the control connection: lines, Telnet, TLS |
 //! | `session.rs` | one session: its state, its loop, who obeys which verb |
 //! | `login.rs`, `secure.rs`, `settings.rs`, `files.rs`, `hash.rs`, `ports.rs` | the verbs, by subject |
+//! | `attend.rs` | what the control connection hears and answers while a command takes its time |
 //! | `work.rs` | verbs that take their time without a data connection |
-//! | `transfer.rs`, `course.rs` | a transfer seen from the control connection: progress, ABOR, the decision to land |
-//! | `upload.rs`, `download.rs`, `listing.rs` | a transfer seen from its own thread |
+//! | `transfer.rs`, `course.rs` | a transfer seen from the control connection: how it begins, how far it is, who stops it |
+//! | `upload.rs`, `download.rs`, `listing.rs`, `walk.rs` | a transfer seen from its own thread |
 //! | `outcome.rs` | how transfers end, and the replies to that |
 //! | `data.rs`, `passive.rs`, `resumption.rs` | data connections: bytes and TLS, where they come from, whose session they resume |
 //! | `ascii.rs`, `facts.rs`, `ls.rs`, `time.rs`, `buffers.rs` | pure helpers |
 
 pub mod ascii;
+mod attend;
 mod buffers;
 pub mod command;
 mod control;
@@ -42,6 +44,7 @@ mod tests;
 pub mod time;
 mod transfer;
 mod upload;
+mod walk;
 mod work;
 
 use std::sync::{Arc, Mutex};

@@ -4,6 +4,7 @@ use super::data::Break;
 use super::download;
 use super::reply::{Reply, file_refused};
 use super::upload::{self, Suspension};
+use super::walk::{MAX_RECURSIVE_DEPTH, MAX_RECURSIVE_NAMES, MAX_SORTED_NAMES, Remark};
 use crate::delivery::Receipt;
 
 /// How it went.
@@ -13,6 +14,7 @@ pub(super) enum Outcome {
     Sent(download::Outcome),
     /// Without a data connection: this was the answer.
     Answered(Reply),
+    Listed(download::Outcome, Option<Remark>),
 }
 
 /// What a landing is told as: the name it has, its size, its digest.
@@ -34,16 +36,40 @@ pub(super) fn reply_of(outcome: Outcome) -> Reply {
         Outcome::Answered(reply) => reply,
         Outcome::Received(upload::Outcome::Landed(receipt)) => landed(&receipt, 226),
         Outcome::Received(upload::Outcome::Refused { name, refusal }) => file_refused(&name, &refusal),
-        Outcome::Sent(download::Outcome::Refused(refusal)) => refusal.into(),
-        Outcome::Received(upload::Outcome::Suspended { held, why }) => suspended(held, why),
-        Outcome::Sent(download::Outcome::Sent) => Reply::new(226, "All sent"),
-        Outcome::Sent(download::Outcome::Broken(why)) => Reply::new(code_of(&why), capitalised(&why.to_string())),
-        Outcome::Sent(download::Outcome::Stopped) => Reply::new(426, "The transfer was stopped"),
-        Outcome::Sent(download::Outcome::NotConnected) => Reply::new(425, NOT_CONNECTED),
+        Outcome::Received(upload::Outcome::Suspended { held, why, ascii }) => suspended(held, why, ascii),
+        Outcome::Listed(download::Outcome::Sent, Some(remark)) => listed(remark),
+        Outcome::Sent(outcome) | Outcome::Listed(outcome, _) => sent(outcome),
     }
 }
 
-fn suspended(held: u64, why: Suspension) -> Reply {
+fn sent(outcome: download::Outcome) -> Reply {
+    match outcome {
+        download::Outcome::Sent => Reply::new(226, "All sent"),
+        download::Outcome::Refused(refusal) => refusal.into(),
+        download::Outcome::Broken(why) => Reply::new(code_of(&why), capitalised(&why.to_string())),
+        download::Outcome::Stopped => Reply::new(426, "The transfer was stopped"),
+        download::Outcome::NotConnected => Reply::new(425, NOT_CONNECTED),
+    }
+}
+
+/// A listing that lacks names is none that a client may mirror: it must not look like a success.
+fn listed(remark: Remark) -> Reply {
+    match remark {
+        Remark::Unsorted => {
+            Reply::new(226, format!("All sent; not sorted, for there are more than {MAX_SORTED_NAMES} names"))
+        }
+        Remark::TooMany => Reply::new(
+            451,
+            format!(
+                "Names are missing: -R goes {MAX_RECURSIVE_DEPTH} directories deep and tells {MAX_RECURSIVE_NAMES} \
+                 names at most; list the directories one by one"
+            ),
+        ),
+        Remark::TooCostly => Reply::new(451, "Names are missing: use a simpler pattern"),
+    }
+}
+
+fn suspended(held: u64, why: Suspension, ascii: bool) -> Reply {
     let (code, sentence) = match why {
         Suspension::Broken(why) => (code_of(&why), capitalised(&why.to_string())),
         Suspension::Stopped => (426, "The transfer was stopped".to_owned()),
@@ -59,6 +85,10 @@ fn suspended(held: u64, why: Suspension) -> Reply {
     };
     match held {
         0 => Reply::new(code, sentence),
+        // What was converted on its way in cannot be counted by who sends it.
+        held if ascii => {
+            Reply::new(code, format!("{sentence}; {held} bytes are held; TYPE A has no resume, send the file again"))
+        }
         held => {
             Reply::new(code, format!("{sentence}; upload suspended at {held} bytes, resume with REST {held} and STOR"))
         }
@@ -91,8 +121,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_resumed_is_not_said_to_be() {
-        let size = |announced, received, held| suspended(held, Suspension::Size { announced, received });
+        let size = |announced, received, held| suspended(held, Suspension::Size { announced, received }, false);
         assert!(size(10, 4, 4).text().ends_with("suspended at 4 bytes, resume with REST 4 and STOR"));
+        let text = suspended(4, Suspension::Stopped, true);
+        assert!(text.text().ends_with("4 bytes are held; TYPE A has no resume, send the file again"));
         assert!(size(10, 11, 11).text().ends_with("announce the right size or none, and send the file again"));
     }
 }

@@ -370,7 +370,7 @@ impl Session {
             Verb::Rnto => self.rnto(argument).await,
             Verb::Site => self.site(argument).await,
             Verb::Size => self.size(argument).await,
-            Verb::Stat => self.stat(argument).await,
+            Verb::Stat => return self.stat(argument).await,
             Verb::Stor => return self.stor(argument).await,
             Verb::Stou => return self.stou(argument).await,
             Verb::Stru => Self::stru(&text),

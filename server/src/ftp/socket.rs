@@ -3,9 +3,19 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+/// Without a word from the peer for so long, the kernel asks whether it is there. Also what keeps a firewall on the way
+/// from forgetting a control connection during a long transfer.
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
+/// And again after so long.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// So many times without an answer, the connection is broken.
+const MAX_KEEPALIVES: u32 = 4;
 
 /// The socket of a control connection.
 ///
@@ -16,9 +26,15 @@ pub(super) struct Socket(pub(super) TcpStream);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
+        let socket = SockRef::from(&stream);
         // RFC 1123 section 4.1.2.13: urgent data must come in their place in the stream.
-        if let Err(error) = socket2::SockRef::from(&stream).set_out_of_band_inline(true) {
+        if let Err(error) = socket.set_out_of_band_inline(true) {
             tracing::debug!(%error, "no urgent data in line");
+        }
+        // A peer that vanished sends no FIN; while a transfer's bytes flow, nothing else would ever ask for it.
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+        if let Err(error) = socket.set_tcp_keepalive(&keepalive.with_retries(MAX_KEEPALIVES)) {
+            tracing::debug!(%error, "no keepalive");
         }
         Self(stream)
     }
@@ -63,12 +79,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_urgent_byte_comes_in_its_place() {
+    async fn an_urgent_byte_comes_in_its_place_and_a_silent_peer_is_asked_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut server = Socket::new(listener.accept().await.unwrap().0);
+        let ours = SockRef::from(&server.0);
+        assert!(ours.keepalive().unwrap() && ours.tcp_keepalive_time().unwrap() == KEEPALIVE_AFTER);
         // As Python's ftplib says it: the whole command urgent, which makes its last byte the urgent one.
-        socket2::SockRef::from(&client).send_out_of_band(b"ABOR\r\n").unwrap();
+        SockRef::from(&client).send_out_of_band(b"ABOR\r\n").unwrap();
         let mut received = Vec::new();
         while received.len() < 6 {
             server.read_buf(&mut received).await.unwrap();

@@ -1,6 +1,7 @@
 //! Times as FTP writes them: `YYYYMMDDhhmmss[.fff]` in UTC (RFC 3659 section 2.3) and the date column of a listing.
 //! Reads no clock.
 
+use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
@@ -37,22 +38,31 @@ pub fn parse(text: &str) -> Option<SystemTime> {
 /// Writes `YYYYMMDDhhmmss`.
 #[must_use]
 pub fn format(time: SystemTime) -> String {
-    let t = civil(time);
-    format!("{:04}{:02}{:02}{:02}{:02}{:02}", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second())
+    let mut out = Vec::with_capacity(14);
+    write(&mut out, time);
+    String::from_utf8(out).unwrap_or_default()
 }
 
-/// The date column of a listing: `Jan  2 15:04`, or `Jan  2  2006` when half a year away from `now` or more.
-#[must_use]
-pub fn listed(time: SystemTime, now: SystemTime) -> String {
+/// The same, appended to `out`.
+pub fn write(out: &mut Vec<u8>, time: SystemTime) {
     let t = civil(time);
-    let month = t.month().to_string();
-    let month = month.get(..3).unwrap_or("Jan");
+    // A Vec takes all that is written to it.
+    let (month, day, hour, minute, second) = (u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second());
+    write!(out, "{:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}", t.year()).unwrap_or_default();
+}
+
+/// Appends the date column of a listing: `Jan  2 15:04`, or `Jan  2  2006` when half a year away from `now` or more.
+pub fn write_listed(out: &mut Vec<u8>, time: SystemTime, now: SystemTime) {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let t = civil(time);
+    let month = MONTHS.get(usize::from(u8::from(t.month())) - 1).unwrap_or(&MONTHS[0]);
     let age_seconds = unix_seconds(now).saturating_sub(unix_seconds(time));
-    if (0..HALF_YEAR_SECONDS).contains(&age_seconds) {
-        format!("{month} {:2} {:02}:{:02}", t.day(), t.hour(), t.minute())
+    let written = if (0..HALF_YEAR_SECONDS).contains(&age_seconds) {
+        write!(out, "{month} {:2} {:02}:{:02}", t.day(), t.hour(), t.minute())
     } else {
-        format!("{month} {:2}  {:4}", t.day(), t.year())
-    }
+        write!(out, "{month} {:2}  {:4}", t.day(), t.year())
+    };
+    written.unwrap_or_default();
 }
 
 fn civil(time: SystemTime) -> OffsetDateTime {
@@ -91,6 +101,12 @@ mod tests {
         }
         assert_eq!(parse("19691231235959"), None);
         assert_eq!(parse("２０２４"), None);
+    }
+
+    fn listed(time: SystemTime, now: SystemTime) -> String {
+        let mut out = Vec::new();
+        write_listed(&mut out, time, now);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

@@ -11,24 +11,19 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Engine;
-use super::command::{Command, Verb};
-use super::control::Pending;
+use super::attend::Overheard;
 use super::course::{Course, StopOnDrop};
 use super::data::Terms;
 use super::download::{self, Outgoing};
 use super::facts;
 use super::listing::Names;
-use super::outcome::{Outcome, reply_of};
+use super::outcome::Outcome;
 use super::passive::{self, Way};
 use super::reply::{Reply, file_refused};
 use super::session::{End, Session};
 use super::upload::{Incoming, Question, Suspension};
 use crate::delivery::{self, Reason, Refusal, Upload};
 
-/// How long one command that has arrived may take to be read, before a landing is decided without it.
-const SETTLE_WAIT: Duration = Duration::from_millis(100);
-/// And how many reads that may take.
-const MAX_SETTLE_READS: u32 = 16;
 /// How long a data connection that stands already may take to be noticed, after the transfer was stopped.
 const LATE_CONNECTION_WAIT: Duration = Duration::from_millis(10);
 /// Names tried for STOU.
@@ -89,43 +84,9 @@ pub(super) struct Prepared {
     way: Way,
     terms: Terms,
     place: Place,
+    /// How much is to come or to go, where that is known.
+    pub(super) total_bytes: Option<u64>,
     question: Option<oneshot::Receiver<Question>>,
-}
-
-/// What a client waits for while something runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Awaited {
-    /// The last reply: the first one was sent.
-    #[default]
-    End,
-    /// The only one: but for STAT's and ABOR's, none may come before it.
-    Answer,
-}
-
-/// What the control connection said while something ran.
-#[derive(Default)]
-pub(super) struct Overheard {
-    /// What STAT says behind the count.
-    progress: &'static str,
-    awaited: Awaited,
-    /// ABOR came and stopped it.
-    aborted: bool,
-    /// ABOR came after the end was decided.
-    aborted_late: bool,
-    quit: bool,
-    end: Option<End>,
-}
-
-impl Overheard {
-    /// For a transfer, whose first reply was sent.
-    fn answered(progress: &'static str) -> Self {
-        Self { progress, ..Self::default() }
-    }
-
-    /// For what has one reply, at its end.
-    pub(super) fn unanswered(progress: &'static str) -> Self {
-        Self { progress, awaited: Awaited::Answer, ..Self::default() }
-    }
 }
 
 impl Session {
@@ -143,20 +104,19 @@ impl Session {
                 Ok(file) => file,
                 Err(refusal) => return Err(not_to_be_read(&files, &path, refusal).await),
             };
-            if offset > file.size() {
-                return Err(Reply::new(
-                    554,
-                    format!("offset {offset} is beyond the {} bytes of the file", file.size()),
-                ));
+            let size = file.size();
+            if offset > size {
+                return Err(Reply::new(554, format!("offset {offset} is beyond the {size} bytes of the file")));
             }
             // draft-bryan-ftp-range section 4.3: of what lies beyond the end, nothing is sent.
-            let (offset, end) = range.map_or((offset, file.size()), |(start, last)| {
-                (start.min(file.size()), last.saturating_add(1).min(file.size()))
-            });
+            let (offset, end) =
+                range.map_or((offset, size), |(start, last)| (start.min(size), last.saturating_add(1).min(size)));
             let opening = Reply::new(150, format!("{} bytes come", end - offset));
             let activity = files.activity().clone();
             let job = Job::Send(Outgoing { file, offset, end, ascii: self.state.ascii, activity });
-            Ok((self.prepare()?, format!("RETR {path}"), opening, job))
+            let mut prepared = self.prepare()?;
+            prepared.total_bytes = Some(end - offset);
+            Ok((prepared, format!("RETR {path}"), opening, job))
         };
         match started.await {
             Ok((prepared, doing, opening, job)) => self.transfer(prepared, doing, opening, job).await,
@@ -173,13 +133,17 @@ impl Session {
     }
 
     pub(super) async fn appe(&mut self, name: &[u8]) -> Result<(), End> {
-        self.state.restart = 0;
+        if let Err(reply) = self.no_restart() {
+            return self.say(&reply).await;
+        }
         self.receive("APPE", name, Begin::Append, Reply::new(150, "Send the rest")).await
     }
 
     /// The name stands in the 150 as RFC 1123 section 4.1.2.9 wants it, so that it can be said again.
     pub(super) async fn stou(&mut self, name: &[u8]) -> Result<(), End> {
-        self.state.restart = 0;
+        if let Err(reply) = self.no_restart() {
+            return self.say(&reply).await;
+        }
         match self.unique(name).await {
             Ok(unique) => {
                 let opening = Reply::new(150, format!("FILE: {unique}"));
@@ -232,12 +196,22 @@ impl Session {
                 .map_err(|refusal| file_refused(name, &refusal))?;
             let (question, asked) = oneshot::channel();
             prepared.question = Some(asked);
+            prepared.total_bytes = announced_bytes;
             let job = Job::Receive(Incoming { upload, ascii, announced_bytes, question });
             Ok((prepared, format!("{verb} {path}"), job))
         };
         match started.await {
             Ok((prepared, doing, job)) => self.transfer(prepared, doing, opening, job).await,
             Err(reply) => self.say(&reply).await,
+        }
+    }
+
+    /// APPE and STOU know themselves where they begin. Who says REST before them means to send the rest of something,
+    /// and it would end up in the wrong place.
+    fn no_restart(&mut self) -> Result<(), Reply> {
+        match std::mem::take(&mut self.state.restart) {
+            0 => Ok(()),
+            _ => Err(Reply::new(503, "REST goes with RETR and STOR only; nothing was changed")),
         }
     }
 
@@ -253,10 +227,14 @@ impl Session {
         let terms = self.data_terms()?;
         let way = self.state.way.take().ok_or_else(|| Reply::new(425, "Use EPSV or PASV first"))?;
         self.state.way_until = None;
+        Ok(Prepared { way, terms, place: self.place()?, total_bytes: None, question: None })
+    }
+
+    /// A place for this user among all transfers.
+    pub(super) fn place(&self) -> Result<Place, Reply> {
         let user = self.files.as_ref().map(|files| files.user().name.clone()).unwrap_or_default();
-        let place = Place::take(&self.engine, user)
-            .ok_or_else(|| Reply::new(450, "Too many transfers run at this moment; try again in a while"))?;
-        Ok(Prepared { way, terms, place, question: None })
+        Place::take(&self.engine, user)
+            .ok_or_else(|| Reply::new(450, "Too many transfers run at this moment; try again in a while"))
     }
 
     /// Runs a transfer, and listens to the control connection all the while.
@@ -267,10 +245,10 @@ impl Session {
         opening: Reply,
         job: Job,
     ) -> Result<(), End> {
-        let Prepared { way, terms, place, question } = prepared;
+        let Prepared { way, terms, place, total_bytes, question } = prepared;
         let Some(files) = self.files.clone() else { return Ok(()) };
         files.doing(&doing);
-        let course = Arc::new(Course::default());
+        let course = Arc::new(Course::new(doing, total_bytes));
         let _stop = StopOnDrop(course.clone());
         let (done, outcome) = oneshot::channel();
         let within = Duration::from_secs(self.engine.limits.data_connect_seconds.max(1));
@@ -280,125 +258,10 @@ impl Session {
         tokio::spawn(run(self.engine.clone(), connecting, terms, job, course.clone(), done, place));
         self.say(&opening).await?;
 
-        let mut heard = Overheard::answered("bytes have gone over the data connection so far");
+        let mut heard = Overheard::answered("bytes so far");
         let outcome = self.attend(&course, outcome, question, &mut heard, &files).await?;
         files.doing("idle");
         self.conclude(outcome, heard).await
-    }
-
-    /// Tells how it ended, and answers what was said meanwhile and waits for that.
-    pub(super) async fn conclude(&mut self, outcome: Option<Outcome>, heard: Overheard) -> Result<(), End> {
-        let reply = match outcome {
-            Some(outcome) => reply_of(outcome),
-            None => Reply::new(451, "The server failed inside; try again later"),
-        };
-        match heard.end {
-            Some(End::Lost) => return Err(End::Lost),
-            Some(end) => {
-                self.say(&reply).await?;
-                return Err(end);
-            }
-            None => self.say(&reply).await?,
-        }
-        if heard.aborted {
-            self.say(&Reply::new(226, "Stopped")).await?;
-        } else if heard.aborted_late {
-            self.say(&Reply::new(226, "The transfer had ended before it could be stopped")).await?;
-        }
-        if heard.quit { Err(End::Quit) } else { Ok(()) }
-    }
-
-    /// Waits for the end of what runs, answering what may be said meanwhile.
-    pub(super) async fn attend(
-        &mut self,
-        course: &Course,
-        mut outcome: oneshot::Receiver<Outcome>,
-        mut question: Option<oneshot::Receiver<Question>>,
-        heard: &mut Overheard,
-        files: &delivery::Session,
-    ) -> Result<Option<Outcome>, End> {
-        let lifecycle = self.engine.lifecycle.clone();
-        // Commands may have come right behind the one that began this.
-        self.overhear(course, heard).await?;
-        loop {
-            let asked = async {
-                match &mut question {
-                    Some(question) => question.await.ok(),
-                    None => std::future::pending().await,
-                }
-            };
-            let listening = heard.end.is_none() && self.control.lines.room() > 0;
-            tokio::select! {
-                biased;
-                outcome = &mut outcome => return Ok(outcome.ok()),
-                answer = asked => {
-                    question = None;
-                    if let Some(answer) = answer {
-                        self.settle(course, heard).await?;
-                        // Nobody listens any more: then it is stopped already.
-                        answer.send(heard.end.is_none() && !course.is_cancelled()).ok();
-                    }
-                }
-                filled = self.control.fill(), if listening => match filled {
-                    Ok(1..) => self.overhear(course, heard).await?,
-                    Ok(0) | Err(_) => stop(course, heard, End::Lost),
-                },
-                () = files.ended().cancelled(), if heard.end.is_none() => stop(course, heard, End::Ended),
-                () = lifecycle.cut(), if heard.end.is_none() => stop(course, heard, End::Draining),
-            }
-        }
-    }
-
-    /// Obeys NOOP, STAT, ABOR, QUIT. Other commands wait in their order; ABOR overtakes them.
-    async fn overhear(&mut self, course: &Course, heard: &mut Overheard) -> Result<(), End> {
-        while let Some(verb) = self.control.lines.peek().and_then(may_interrupt) {
-            if heard.awaited == Awaited::Answer && verb == Verb::Noop {
-                break;
-            }
-            self.control.lines.take().ok();
-            match verb {
-                Verb::Noop => self.say(&Reply::new(200, "Here, and the transfer runs")).await?,
-                Verb::Stat => {
-                    let progress = format!("{} {}", course.bytes(), heard.progress);
-                    let first = match heard.awaited {
-                        Awaited::End => "A transfer runs:",
-                        Awaited::Answer => "The command before runs:",
-                    };
-                    self.say(&Reply::lines(211, first, vec![progress], "End")).await?;
-                }
-                Verb::Quit => heard.quit = true,
-                _ => abort(course, heard),
-            }
-        }
-        if self.control.lines.take_abor() {
-            abort(course, heard);
-        }
-        Ok(())
-    }
-
-    /// Hears all that has arrived before the end of the data: an ABOR, or the end of the control connection. Two
-    /// connections keep no order between them, so the kernel is asked, not the runtime, which may learn of it later.
-    async fn settle(&mut self, course: &Course, heard: &mut Overheard) -> Result<(), End> {
-        for _ in 0..MAX_SETTLE_READS {
-            match self.control.pending() {
-                Pending::Nothing => break,
-                Pending::End => {
-                    stop(course, heard, End::Lost);
-                    break;
-                }
-                Pending::Bytes if self.control.lines.room() == 0 => break,
-                Pending::Bytes => match timeout(SETTLE_WAIT, self.control.fill()).await {
-                    Ok(Ok(1..)) => self.overhear(course, heard).await?,
-                    Ok(Ok(0) | Err(_)) => {
-                        stop(course, heard, End::Lost);
-                        break;
-                    }
-                    // Part of a TLS record: no command has arrived.
-                    Err(_) => {}
-                },
-            }
-        }
-        Ok(())
     }
 }
 
@@ -443,29 +306,6 @@ async fn begin_upload(
     })?
 }
 
-fn stop(course: &Course, heard: &mut Overheard, end: End) {
-    course.cancel();
-    heard.end = Some(end);
-}
-
-fn abort(course: &Course, heard: &mut Overheard) {
-    if course.cancel() {
-        heard.aborted = true;
-    } else {
-        heard.aborted_late = true;
-    }
-}
-
-/// The verbs that are obeyed while a transfer runs.
-fn may_interrupt(line: &[u8]) -> Option<Verb> {
-    let command = Command::parse(line).ok()?;
-    match command.spec.verb {
-        Verb::Stat if !command.argument.is_empty() => None,
-        verb @ (Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit) => Some(verb),
-        _ => None,
-    }
-}
-
 /// Waits for the data connection, then moves the bytes on a thread that may block.
 async fn run(
     engine: Arc<Engine>,
@@ -491,41 +331,36 @@ async fn run(
         Ok(socket)
     });
     // Not waited for: it says itself when it is done.
-    drop(tokio::task::spawn_blocking(move || {
-        match connected {
-            Ok(socket) => job.run(socket, &terms, &course, &engine, done),
-            Err(error) => {
-                tracing::debug!(%error, "no data connection");
-                job.give_up(&course, done);
-            }
+    drop(tokio::task::spawn_blocking(move || match connected {
+        Ok(socket) => job.run(socket, &terms, &course, &engine, Done { tell: done, place }),
+        Err(error) => {
+            tracing::debug!(%error, "no data connection");
+            job.give_up(&course, Done { tell: done, place });
         }
-        drop(place);
     }));
 }
 
 impl Job {
-    fn run(
-        self,
-        socket: TcpStream,
-        terms: &Terms,
-        course: &Course,
-        engine: &Arc<Engine>,
-        done: oneshot::Sender<Outcome>,
-    ) {
+    fn run(self, socket: TcpStream, terms: &Terms, course: &Course, engine: &Arc<Engine>, done: Done) {
+        // Who reads slowly under TLS keeps this thread a little longer, and the place with it.
+        let lingers = terms.tls.is_some();
+        let mut kept = None;
         match self {
             Self::Receive(incoming) => {
-                tell(done, Outcome::Received(incoming.run(socket, terms, course, engine)));
+                let outcome = incoming.run(socket, terms, course, engine);
+                done.tell(Outcome::Received(outcome));
             }
-            Self::Send(outgoing) => {
-                outgoing.run(socket, terms, course, engine, |outcome| tell(done, Outcome::Sent(outcome)));
-            }
-            Self::List(names) => {
-                names.run(socket, terms, course, |outcome| tell(done, Outcome::Sent(outcome)));
-            }
+            Self::Send(outgoing) => outgoing.run(socket, terms, course, engine, |outcome| {
+                kept = done.tell_and_keep(lingers, Outcome::Sent(outcome));
+            }),
+            Self::List(names) => names.run(socket, terms, course, |outcome, remark| {
+                kept = done.tell_and_keep(lingers, Outcome::Listed(outcome, remark));
+            }),
         }
+        drop(kept);
     }
 
-    fn give_up(self, course: &Course, done: oneshot::Sender<Outcome>) {
+    fn give_up(self, course: &Course, done: Done) {
         let stopped = course.is_cancelled();
         let outcome = match self {
             Self::Receive(incoming) => {
@@ -535,11 +370,26 @@ impl Job {
             Self::Send(_) | Self::List(_) if stopped => Outcome::Sent(download::Outcome::Stopped),
             Self::Send(_) | Self::List(_) => Outcome::Sent(download::Outcome::NotConnected),
         };
-        tell(done, outcome);
+        done.tell(outcome);
     }
 }
 
-/// The control side may be gone; the work is done all the same.
-fn tell(done: oneshot::Sender<Outcome>, outcome: Outcome) {
-    done.send(outcome).ok();
+/// The end of a transfer: the place is free before the client hears of it and begins the next.
+struct Done {
+    tell: oneshot::Sender<Outcome>,
+    place: Place,
+}
+
+impl Done {
+    fn tell(self, outcome: Outcome) {
+        self.tell_and_keep(false, outcome);
+    }
+
+    fn tell_and_keep(self, keep: bool, outcome: Outcome) -> Option<Place> {
+        let Self { tell, place } = self;
+        let kept = keep.then_some(place);
+        // The control side may be gone; the work is done all the same.
+        tell.send(outcome).ok();
+        kept
+    }
 }

@@ -45,8 +45,8 @@ pub(super) enum Outcome {
     Landed(Receipt),
     /// A rule, the storage or the database said no to the file of that name.
     Refused { name: String, refusal: Refusal },
-    /// It ended before its end; so many bytes are held.
-    Suspended { held: u64, why: Suspension },
+    /// It ended before its end; so many bytes are held. Text (TYPE A) has no offset to resume it at.
+    Suspended { held: u64, why: Suspension, ascii: bool },
 }
 
 /// Why an upload did not come to its end.
@@ -102,7 +102,9 @@ impl Incoming {
         let mut still_wanted = || *decided.get_or_insert_with(|| question.take().is_some_and(ask) && course.decide());
         match self.upload.finish_if(&mut still_wanted) {
             Ok(receipt) => Outcome::Landed(receipt),
-            Err(_) if decided == Some(false) => Outcome::Suspended { held, why: Suspension::Stopped },
+            Err(_) if decided == Some(false) => {
+                Outcome::Suspended { held, why: Suspension::Stopped, ascii: self.ascii }
+            }
             Err(refusal) => Outcome::Refused { name, refusal },
         }
     }
@@ -150,7 +152,7 @@ impl Incoming {
     /// Lets go of it without landing; the drop suspends it, if it holds a byte.
     pub(super) fn suspend(self, why: Suspension) -> Outcome {
         let held = self.upload.size();
-        Outcome::Suspended { held, why }
+        Outcome::Suspended { held, why, ascii: self.ascii }
     }
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::attend::Overheard;
 use super::course::{Course, StopOnDrop};
 use super::outcome::Outcome;
 use super::reply::Reply;
 use super::session::{End, Session};
-use super::transfer::Overheard;
 
 impl Session {
     /// Runs `begin`'s future to its end on a task of its own and tells its reply. It must end soon once its course is
-    /// cancelled. `progress` is what STAT says behind the count.
+    /// cancelled. `progress` is what STAT says behind the count; where it is empty, STAT waits.
     pub(super) async fn work<F>(
         &mut self,
         doing: &str,
@@ -25,7 +25,7 @@ impl Session {
     {
         let Some(files) = self.files.clone() else { return Ok(()) };
         files.doing(doing);
-        let course = Arc::new(Course::default());
+        let course = Arc::new(Course::new(doing.to_owned(), None));
         let _stop = StopOnDrop(course.clone());
         let (done, outcome) = oneshot::channel();
         let work = begin(course.clone());

@@ -5,9 +5,12 @@
 mod data;
 mod digests;
 mod features;
+mod listings;
 mod login;
+mod meanwhile;
 mod ports;
 mod state;
+mod text;
 mod transfers;
 mod trees;
 mod verbs;

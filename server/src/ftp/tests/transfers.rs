@@ -44,7 +44,7 @@ fn abor_suspends_and_stor_resumes() {
     let mut data = client.begin("STOR a.bin");
     data.write_all(&bytes[..400_000]).unwrap();
     until("receiving", || rig.delivery.registry().list()[0].received_bytes == 400_000);
-    assert!(client.expect("STAT", 211).contains("400000 bytes"));
+    assert!(client.expect("STAT", 211).contains("\r\n STOR /a.bin\r\n 400000 bytes so far\r\n"));
     client.expect("NOOP", 200);
     // As a Telnet client says it: Interrupt Process, then an urgent Data Mark.
     client.send(b"\xff\xf4\xff");
