@@ -177,10 +177,11 @@ impl Session {
         let Self { control, permit, .. } = self;
         // A stranger who is silent to the end gets no second more for having been told so.
         if end == End::LoginDeadline && control.pending() == Pending::Nothing {
-            return;
+            drop(control);
+        } else {
+            // Also where the client has gone: its close_notify is to be answered by ours (RFC 5246 section 7.2.1).
+            control.close().await;
         }
-        // Also where the client has gone: its close_notify is to be answered by ours (RFC 5246 section 7.2.1).
-        control.close().await;
         drop(permit);
     }
 
