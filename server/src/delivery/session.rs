@@ -4,10 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use landfall_auth::{Protocol, User};
 use landfall_storage::{Begin, Entry, Error, Kind, ReadAt, Replace, Space, Stat, Suspended, VirtualPath};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{self, Status, Superseded};
@@ -20,6 +21,11 @@ use super::{Delivery, deliver};
 
 /// How many of its own landings a session remembers.
 const MAX_LANDED_REMEMBERED: usize = 64;
+/// How long going on with an upload waits for the session that has it. A client that was cut off may be back before its
+/// old connection's end is noticed.
+const LET_GO_WAIT: Duration = Duration::from_secs(1);
+/// And how often it looks.
+const LET_GO_STEP: Duration = Duration::from_millis(10);
 
 /// A landed file open for reading. Reads block: call from a thread that may.
 pub struct Download {
@@ -262,15 +268,22 @@ impl Session {
         expected_bytes: Option<u64>,
     ) -> Result<Upload, Refusal> {
         let store_path = self.0.place(path)?;
-        let path = path.clone();
-        self.blocking(move |shared| {
-            let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes);
-            if let Err(refusal) = &outcome {
-                note_refusal(shared, &path, refusal);
+        let until = Instant::now() + LET_GO_WAIT;
+        loop {
+            let (store_path, path) = (store_path.clone(), path.clone());
+            let may_wait = begin != Begin::Fresh && Instant::now() < until;
+            let attempt = self.blocking(move |shared| {
+                let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes);
+                Ok(match outcome {
+                    Err(refusal) if may_wait && refusal.reason == Reason::Busy => None,
+                    outcome => Some(outcome.inspect_err(|refusal| note_refusal(shared, &path, refusal))?),
+                })
+            });
+            if let Some(upload) = attempt.await? {
+                return Ok(upload);
             }
-            outcome
-        })
-        .await
+            sleep(LET_GO_STEP).await;
+        }
     }
 
     /// Makes a directory.

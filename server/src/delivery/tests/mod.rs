@@ -478,3 +478,22 @@ async fn sessions_are_counted_and_listed() {
     drop(session);
     room.session("acme", grant).await;
 }
+
+#[tokio::test]
+async fn a_client_that_is_back_before_its_old_session_has_gone_goes_on() {
+    let room = Room::new().await;
+    let (old, new) = (room.session("acme", Grant::default()).await, room.session("acme", Grant::default()).await);
+    let a = path("/a.jpg");
+    let mut cut = old.upload(&a, Begin::Fresh, None).await.unwrap();
+    cut.write_at(0, b"hel").unwrap();
+    let gone = async {
+        // Until the other has found it taken.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(cut);
+    };
+    let (resumed, ()) = tokio::join!(new.upload(&a, Begin::Resume { offset: 3 }, None), gone);
+    assert_eq!(resumed.unwrap().size(), 3);
+    let _held = old.upload(&a, Begin::Append, None).await.unwrap();
+    let refused = new.upload(&a, Begin::Append, None).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Busy);
+}
