@@ -54,7 +54,8 @@ UNFIT = {
 SENTENCE = "pyftpdlib's own sentence; the code is compared"
 AT_TRANSFER = "the data connection is made when the transfer begins"
 RETOLD = [
-    (r"assert resp == \"550 Globbing not supported.\"", "assert resp[:3] == '213'", "STAT takes patterns here"),
+    (r"assert resp == \"550 Globbing not supported.\"", "assert resp[:3] == '212'", "STAT takes patterns here"),
+    (r'error_temp, match="Can\'t (STOU|APPE) while REST"', 'error_perm, match="503"', "503 is the code for a bad sequence"),
     (r"assert resp == (expected|\"\d{3} [^\"]*\")$", r"assert resp[:3] == \1[:3]", SENTENCE),
     (r"assert self\.cmdresp\((.*)\) == msg", r"assert self.cmdresp(\1)[:3] == msg[:3]", SENTENCE),
     (r"assert \"(privileged port|foreign address|Network protocol not supported)\" in resp(, resp)?$", "", SENTENCE),
