@@ -1,7 +1,7 @@
 //! The data connection on its own thread: blocking reads and writes, in clear or under TLS, with time limits.
 //! Knows no file and no reply; says how it ended as [`Break`].
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -201,6 +201,12 @@ impl Tls {
     /// Takes some bytes from the socket and deciphers them; 0 is the TCP end.
     fn receive(&mut self) -> Result<usize, Break> {
         let Self { connection, input, idle, .. } = self;
+        if input.buffer().is_empty() {
+            let arrived = retry(|| input.fill_buf().map(<[u8]>::len)).map_err(|error| broken(error, *idle))?;
+            if arrived < TLS_READ_BYTES {
+                acknowledge(input.get_ref());
+            }
+        }
         let received = retry(|| connection.read_tls(input)).map_err(|error| broken(error, *idle))?;
         if let Err(error) = self.connection.process_new_packets() {
             // The alert that says why.
@@ -265,6 +271,15 @@ impl Tls {
     }
 }
 
+/// Acknowledges what has arrived at once. A client's last bytes, and its close_notify, are a small segment, which Nagle's
+/// algorithm (RFC 9293 section 3.7.4) holds back over there until all before it is acknowledged; and the kernel here
+/// would wait 40 ms for something to send along with that.
+fn acknowledge(socket: &TcpStream) {
+    if let Err(error) = rustix::net::sockopt::set_tcp_quickack(socket, true) {
+        tracing::trace!(%error, "no quick acknowledgement");
+    }
+}
+
 /// A signal is no reason to stop.
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -288,5 +303,33 @@ fn handshake_break(error: Break) -> Break {
         Break::Idle(_) => Break::HandshakeTimeout,
         Break::Tls(error) => Break::Handshake(error),
         other => other,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use rustix::net::sockopt;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_arrives_is_acknowledged_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let config = crate::tls::Tls::load(&config::Tls::default(), place.path(), &[]).unwrap().configs().data;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0;
+        sockopt::set_tcp_quickack(&socket, false).unwrap();
+        let mut tls = Tls {
+            connection: ServerConnection::new(config).unwrap(),
+            input: BufReader::with_capacity(TLS_READ_BYTES, socket),
+            idle: Duration::from_secs(30),
+            close_notify_required: true,
+        };
+        client.write_all(&[22]).unwrap();
+        assert_eq!(tls.receive().unwrap(), 1);
+        assert!(sockopt::tcp_quickack(tls.input.get_ref()).unwrap());
     }
 }
