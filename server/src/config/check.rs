@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use landfall_storage::VirtualPath;
 
 use super::units::MOST_SECONDS;
-use super::{Config, PassiveHost, TlsPolicy};
+use super::{Config, PassiveHost, TlsHost, TlsPolicy};
 
 /// One remark about a value.
 #[derive(Debug)]
@@ -159,10 +159,7 @@ fn passive(config: &Config, findings: &mut Findings) {
             findings.error("ftp.passive_host", "PASV tells IPv4 addresses only; give an IPv4 address or a host name");
         }
         PassiveHost::Host(host) => {
-            let plausible = !host.is_empty()
-                && host.len() <= 253
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-            if !plausible {
+            if !is_host_name(host) {
                 findings.error("ftp.passive_host", "auto, an IPv4 address or a host name is expected");
             }
         }
@@ -180,12 +177,8 @@ fn proxies(config: &Config, findings: &mut Findings) {
 }
 
 fn tls(config: &Config, findings: &mut Findings) {
-    let empty = |path: &Path| path.as_os_str().is_empty();
-    match (empty(&config.tls.certificate), empty(&config.tls.key)) {
-        (false, true) => findings.error("tls.certificate", "tls.key is missing: both or neither"),
-        (true, false) => findings.error("tls.key", "tls.certificate is missing: both or neither"),
-        _ => {}
-    }
+    pair("tls", &config.tls.certificate, &config.tls.key, findings);
+    hosts(&config.tls.hosts, findings);
     if config.ftp.tls == TlsPolicy::Off {
         if !config.ftp.implicit_listen.is_empty() {
             findings.error("ftp.implicit_listen", "implicit FTPS cannot go with ftp.tls = \"off\"");
@@ -199,6 +192,34 @@ fn tls(config: &Config, findings: &mut Findings) {
             );
         }
     }
+}
+
+fn pair(section: &str, certificate: &Path, key: &Path, findings: &mut Findings) {
+    let (certificate_key, key_key) = (format!("{section}.certificate"), format!("{section}.key"));
+    match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+        (false, true) => findings.error(&certificate_key, format!("{key_key} is missing: both or neither")),
+        (true, false) => findings.error(&key_key, format!("{certificate_key} is missing: both or neither")),
+        _ => {}
+    }
+}
+
+fn hosts(hosts: &[TlsHost], findings: &mut Findings) {
+    for (index, host) in hosts.iter().enumerate() {
+        let section = format!("tls.hosts.{index}");
+        let name = format!("{section}.name");
+        if !is_host_name(&host.name) || host.name.parse::<IpAddr>().is_ok() {
+            findings.error(&name, "a host name is expected, such as ftp.example.com");
+        }
+        if hosts.iter().take(index).any(|other| other.name.eq_ignore_ascii_case(&host.name)) {
+            findings.error(&name, format!("{} is declared twice", host.name));
+        }
+        pair(&section, &host.certificate, &host.key, findings);
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    !name.is_empty() && name.len() <= 253 && name.bytes().all(fits)
 }
 
 fn limits(config: &Config, findings: &mut Findings) {
@@ -358,6 +379,20 @@ mod tests {
     fn tls_settings_fit_together() {
         assert_eq!(keys(|c| c.tls.certificate = "a.pem".into()), error("tls.certificate"));
         assert_eq!(keys(|c| c.tls.key = "a.pem".into()), error("tls.key"));
+        let host = |name: &str, certificate: &str| TlsHost {
+            name: name.to_owned(),
+            certificate: certificate.into(),
+            ..TlsHost::default()
+        };
+        assert_eq!(keys(|c| c.tls.hosts = vec![host("ftp.example.com", "")]), []);
+        assert_eq!(keys(|c| c.tls.hosts = vec![host("ftp.example.com", "a.pem")]), error("tls.hosts.0.certificate"));
+        for wrong in ["", "192.0.2.1", "ftp example"] {
+            assert_eq!(keys(|c| c.tls.hosts = vec![host(wrong, "")]), error("tls.hosts.0.name"));
+        }
+        assert_eq!(
+            keys(|c| c.tls.hosts = vec![host("a.example", ""), host("A.example", "")]),
+            error("tls.hosts.1.name")
+        );
         assert_eq!(keys(|c| c.ftp.tls = TlsPolicy::Off), warning("ftp.tls"));
         assert_eq!(
             keys(|c| {

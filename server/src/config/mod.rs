@@ -50,7 +50,7 @@ pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, data_dir, load, lo
 pub use sftp::Sftp;
 pub use show::{as_json, as_toml};
 pub use storage::{Durability, Storage};
-pub use tls::Tls;
+pub use tls::{Tls, TlsHost};
 pub use units::{ByteSize, Count, Moment, Period, REDACTED, Secret};
 
 /// Everything that an admin may set.

@@ -1,4 +1,4 @@
-//! `[tls]`: the certificate shown to FTPS clients.
+//! `[tls]`: the certificates shown to FTPS clients.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,38 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM file with its private key.
     pub key: PathBuf,
+    /// `[[tls.hosts]]`: names of this server, for HOST and for clients that ask for one by SNI.
+    pub hosts: Vec<TlsHost>,
+}
+
+/// One entry of `[[tls.hosts]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsHost {
+    /// Host name.
+    pub name: String,
+    /// PEM file with its certificate and chain; empty where `tls.certificate` names this host too.
+    pub certificate: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
 }
 
 impl Tls {
     /// Certificate and key file, when both are set.
     #[must_use]
     pub fn files(&self) -> Option<(&Path, &Path)> {
-        (!self.certificate.as_os_str().is_empty() && !self.key.as_os_str().is_empty())
-            .then_some((&*self.certificate, &*self.key))
+        both(&self.certificate, &self.key)
     }
+}
+
+impl TlsHost {
+    /// Certificate and key file, when both are set.
+    #[must_use]
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        both(&self.certificate, &self.key)
+    }
+}
+
+fn both<'a>(certificate: &'a Path, key: &'a Path) -> Option<(&'a Path, &'a Path)> {
+    (!certificate.as_os_str().is_empty() && !key.as_os_str().is_empty()).then_some((certificate, key))
 }

@@ -3,7 +3,7 @@
 
 use figment::value::{Dict, Value};
 
-use super::{Config, DeclaredGroup, DeclaredUser};
+use super::{Config, DeclaredGroup, DeclaredUser, TlsHost};
 
 /// A key that holds a value.
 pub(super) struct Leaf {
@@ -76,6 +76,7 @@ fn walk(at: &mut Vec<String>, file: &Dict, schema_here: &Dict, all: &[String], f
                 let entry = match key.as_str() {
                     "users" => schema(DeclaredUser::default()),
                     "groups" => schema(DeclaredGroup::default()),
+                    "hosts" => schema(TlsHost::default()),
                     _ => Dict::new(),
                 };
                 for (index, item) in items.iter().enumerate() {

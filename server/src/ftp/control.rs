@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::ServerConfig;
+use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 use super::lines::{Lines, TooLong};
 use super::reply::Reply;
 use super::socket::Socket;
+use crate::tls::tickets;
 
 /// A peer that takes no reply for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,15 +54,29 @@ pub(super) struct Control {
     stream: Stream,
     /// Received and not yet obeyed.
     pub(super) lines: Lines,
+    /// The client uses a ticket up: another goes out with the next reply.
+    ticket_due: bool,
 }
 
 impl Control {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream: Stream::Clear(Socket::new(stream)), lines: Lines::default() }
+        Self { stream: Stream::Clear(Socket::new(stream)), lines: Lines::default(), ticket_due: false }
     }
 
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// The name that the client asked for in its handshake, in lower case.
+    pub(super) fn server_name(&self) -> Option<String> {
+        let Stream::Tls(stream) = &self.stream else { return None };
+        stream.get_ref().1.server_name().map(str::to_ascii_lowercase)
+    }
+
+    /// A data connection may use up the client's ticket, and none comes over it: the next reply brings another.
+    pub(super) fn renew_ticket(&mut self) {
+        let Stream::Tls(stream) = &self.stream else { return };
+        self.ticket_due = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     }
 
     /// Goes over to TLS. Whatever came before the handshake is thrown away.
@@ -118,6 +133,9 @@ impl Control {
             match &mut self.stream {
                 Stream::Clear(stream) => stream.write_all(&out).await,
                 Stream::Tls(stream) => {
+                    if std::mem::take(&mut self.ticket_due) {
+                        stream.write_all(tickets::again()).await?;
+                    }
                     stream.write_all(&out).await?;
                     stream.flush().await
                 }

@@ -1,4 +1,4 @@
-//! AUTH, PBSZ, PROT (RFC 4217), and the one place that decides whether a data connection may be in clear.
+//! AUTH, PBSZ, PROT (RFC 4217), HOST (RFC 7151), and the one place that decides whether a data connection may be in clear.
 
 use std::io;
 use std::sync::Arc;
@@ -55,6 +55,22 @@ impl Session {
         self.say(&refusal).await
     }
 
+    /// HOST (RFC 7151): which of this server's names was meant. All have the same users and files; what a name has of its
+    /// own is its certificate, which the handshake chose already.
+    pub(super) fn host(&self, name: &str) -> Result<Reply, Reply> {
+        if self.files.is_some() || self.claimed.is_some() {
+            return Err(Reply::new(503, "HOST comes before USER"));
+        }
+        let name = name.trim();
+        if !self.engine.tls.as_ref().is_some_and(|tls| tls.is_host(name)) {
+            return Err(Reply::new(504, "No host of that name lives here"));
+        }
+        if self.control.server_name().is_some_and(|asked| !asked.eq_ignore_ascii_case(name)) {
+            return Err(Reply::new(504, "TLS was begun with another host's name"));
+        }
+        Ok(Reply::new(220, "Welcome to that host"))
+    }
+
     pub(super) fn pbsz(&mut self, size: &str) -> Result<Reply, Reply> {
         if !self.control.is_tls() {
             return Err(Reply::new(503, "AUTH TLS comes before PBSZ"));
@@ -87,11 +103,14 @@ impl Session {
     }
 
     /// May the next data connection be used, and how is it to be spoken on? Asked for every transfer of every verb.
-    pub(super) fn data_terms(&self) -> Result<Terms, Reply> {
-        let private = self.data_channel(self.state.protection)?;
+    pub(super) fn data_terms(&mut self) -> Result<Terms, Reply> {
+        let tls = self.data_channel(self.state.protection)?.map(|configs| Arc::clone(&configs.data));
+        if tls.is_some() {
+            self.control.renew_ticket();
+        }
         let (limits, config) = (&self.engine.limits, &self.engine.config);
         Ok(Terms {
-            tls: private.map(|configs| Arc::clone(&configs.data)),
+            tls,
             reuse_required: config.tls_session_reuse == SessionReuse::Required,
             close_notify_required: config.tls_close_notify_required,
             handshake: limits.handshake(),

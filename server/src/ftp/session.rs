@@ -341,6 +341,7 @@ impl Session {
             Verb::Feat => Ok(self.feat()),
             Verb::Hash => return self.hash(argument).await,
             Verb::Help => Ok(Self::help(argument)),
+            Verb::Host => self.host(&text),
             Verb::Lang => Self::lang(&text),
             Verb::List => return self.list(argument).await,
             Verb::Md5 => return self.md5(argument).await,

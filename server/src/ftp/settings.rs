@@ -18,6 +18,9 @@ impl Session {
         if config.active {
             lines.push("EPRT".to_owned());
         }
+        if self.engine.tls.as_ref().is_some_and(|tls| tls.has_hosts()) {
+            lines.push("HOST".to_owned());
+        }
         let always = [
             "AVBL",
             "CLNT",

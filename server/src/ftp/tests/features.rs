@@ -6,7 +6,7 @@ use crate::ftp::command;
 /// The verbs that this server promises.
 const PROMISED: &str = "USER PASS ACCT CWD CDUP QUIT REIN PORT PASV TYPE STRU MODE RETR STOR STOU APPE ALLO REST RNFR RNTO \
     ABOR DELE RMD MKD PWD LIST NLST SITE SYST STAT HELP NOOP XCWD XCUP XMKD XRMD XPWD FEAT OPTS EPRT EPSV MDTM SIZE MLST \
-    MLSD AUTH PBSZ PROT CCC MFMT MFF HASH XCRC XMD5 XSHA1 XSHA256 AVBL CLNT CSID LANG RMDA";
+    MLSD AUTH PBSZ PROT CCC MFMT MFF HASH XCRC XMD5 XSHA1 XSHA256 AVBL CLNT CSID LANG RMDA HOST";
 
 #[test]
 fn every_line_of_feat_is_true() {
@@ -28,6 +28,7 @@ fn every_line_of_feat_is_true() {
             ("EPRT", "") => actively(&rig),
             ("EPSV", "") => assert_eq!(client.listed("NLST in"), "in/a.bin\r\n"),
             ("HASH", algorithms) => hashes(&mut client, algorithms),
+            ("HOST", "") => drop(rig.stranger().expect("HOST ftp.example.com", 220)),
             ("LANG", "EN*") => drop(client.expect("LANG EN", 200)),
             ("MD5", "") => drop(client.expect("MD5 in/a.bin", 251)),
             ("MDTM", "") => drop(client.expect("MDTM in/a.bin", 213)),

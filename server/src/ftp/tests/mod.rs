@@ -115,8 +115,10 @@ impl Rig {
             let (files, staging) = (place.path().join("files"), place.path().join("staging"));
             let store = LocalStore::open(&files, &staging, Durability::Process).unwrap();
             let delivery = Delivery::new(Arc::new(store), Ledger::start(database), TemporaryNames::default());
+            let host = config::TlsHost { name: "ftp.example.com".to_owned(), ..config::TlsHost::default() };
+            let certificates = config::Tls { hosts: vec![host], ..config::Tls::default() };
             let engine = Arc::new(Engine {
-                tls: Some(Tls::load(&config::Tls::default(), place.path(), &tls::own_names(&config)).unwrap()),
+                tls: Some(Tls::load(&certificates, place.path(), &tls::own_names(&config)).unwrap()),
                 config,
                 limits: limits.clone(),
                 login: Login::new(users, Throttle::new(ThrottleLimits::default()), clock),

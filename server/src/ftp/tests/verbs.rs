@@ -271,7 +271,7 @@ fn code_before_login(spec: &super::super::command::Spec) -> u16 {
     match spec.name {
         "CLNT" | "NOOP" => 200,
         "HELP" => 502,
-        "LANG" => 504,
+        "HOST" | "LANG" => 504,
         "CSID" | "OPTS" => 501,
         "PASS" | "PBSZ" | "PROT" => 503,
         _ => 530,
