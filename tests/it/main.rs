@@ -9,6 +9,7 @@ mod cuts;
 mod first_start;
 mod flood;
 mod ftp_table;
+mod ftps;
 mod guessing;
 mod kill9;
 mod landing;
