@@ -49,6 +49,8 @@ pub(super) struct Overheard {
     progress: &'static str,
     awaited: Awaited,
     aborted: Option<Abort>,
+    /// How often: each gets its reply.
+    aborts: u32,
     quit: bool,
     end: Option<End>,
 }
@@ -124,10 +126,12 @@ impl Session {
             return Err(end);
         }
         // RFC 959 section 4.1.3: one reply for what was stopped, and one for the ABOR.
-        match heard.aborted {
-            Some(Abort::InTime) => self.say(&Reply::new(226, "Stopped")).await?,
-            Some(Abort::Late) => self.say(&Reply::new(226, "It had ended before it could be stopped")).await?,
-            None => {}
+        let stopped = match heard.aborted {
+            Some(Abort::Late) => "It had ended before it could be stopped",
+            Some(Abort::InTime) | None => "Stopped",
+        };
+        for _ in 0..heard.aborts {
+            self.say(&Reply::new(226, stopped)).await?;
         }
         if heard.quit { Err(End::Quit) } else { Ok(()) }
     }
@@ -192,6 +196,7 @@ fn stop(course: &Course, heard: &mut Overheard, end: End) {
 
 fn abort(course: &Course, heard: &mut Overheard) {
     heard.aborted = Some(if course.cancel() { Abort::InTime } else { Abort::Late });
+    heard.aborts += 1;
 }
 
 /// The verbs that are obeyed while something runs.

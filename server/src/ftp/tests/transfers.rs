@@ -227,6 +227,23 @@ fn an_abor_that_came_before_the_end_counts() {
 }
 
 #[test]
+fn every_abor_is_answered() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let _data = client.begin("STOR a.bin");
+    client.send(b"ABOR\r\nABOR\r\nABOR\r\nPWD\r\n");
+    for code in [426, 226] {
+        client.heard(code);
+    }
+    // The others found the transfer, or came after it.
+    for _ in 0..2 {
+        let reply = client.reply();
+        assert!(reply.starts_with("226 ") || reply.starts_with("225 "), "{reply}");
+    }
+    client.heard(257);
+}
+
+#[test]
 fn a_reset_is_no_end() {
     let rig = Rig::new();
     let mut client = rig.client();
