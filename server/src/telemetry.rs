@@ -66,7 +66,7 @@ pub fn start(settings: &LogSettings) -> Result<(), ParseError> {
 }
 
 /// Fields as `name=value`, with control characters written as `\n`, `\u{1b}` and so on.
-struct Escaped;
+pub struct Escaped;
 
 impl<'writer> FormatFields<'writer> for Escaped {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, here and now")]
 #![expect(clippy::disallowed_methods, reason = "tests wait, look at the environment, and speak plainly")]
 
+mod attacks;
 mod bench;
 mod cli;
 mod clients;
@@ -10,6 +11,7 @@ mod first_start;
 mod flood;
 mod ftp_table;
 mod ftps;
+mod fuzz;
 mod guessing;
 mod kill9;
 mod landing;

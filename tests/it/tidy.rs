@@ -60,7 +60,10 @@ fn sources_in(folder: &str) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.is_dir() {
-                walk(&path, found);
+                // The fuzzers' own, with what build scripts write.
+                if path.file_name().is_some_and(|name| name != "target") {
+                    walk(&path, found);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path);
             }

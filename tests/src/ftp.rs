@@ -28,6 +28,18 @@ impl Reply {
         Self { code: 1, text: "(silence)".to_owned() }
     }
 
+    /// The port in a reply to EPSV or PASV.
+    #[track_caller]
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let inside = self.text.split(['(', ')']).nth(1).expect("parentheses");
+        if let Some(port) = inside.split('|').nth(3) {
+            return port.parse().expect("a port");
+        }
+        let mut numbers = inside.split(',').skip(4).map(|number| number.parse::<u16>().expect("a number"));
+        numbers.next().expect("a high byte") * 256 + numbers.next().expect("a low byte")
+    }
+
     fn end() -> Self {
         Self { code: 0, text: "(end of connection)".to_owned() }
     }
@@ -41,14 +53,15 @@ impl Reply {
     }
 }
 
-enum Stream {
+/// A connection, in clear or under TLS.
+pub(crate) enum Stream {
     Clear(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     Gone,
 }
 
 impl Stream {
-    fn socket(&self) -> Option<&TcpStream> {
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
         match self {
             Self::Clear(socket) => Some(socket),
             Self::Tls(stream) => Some(&stream.sock),
@@ -185,6 +198,13 @@ impl Ftp {
         }
     }
 
+    /// The socket itself, for what goes on beneath FTP and TLS.
+    #[track_caller]
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.socket().expect("it is connected")
+    }
+
     /// What the server said first.
     #[must_use]
     pub fn greeting(&self) -> &Reply {
@@ -297,12 +317,23 @@ impl Ftp {
     #[track_caller]
     pub fn open_data_at(&mut self, ip: IpAddr) -> Data {
         let reply = self.command("EPSV").expect(229);
-        let port = reply.text.split("|||").nth(1).and_then(|rest| rest.split('|').next()?.parse::<u16>().ok());
-        let address = SocketAddr::new(ip, port.expect("EPSV's reply names a port"));
-        let socket = TcpStream::connect(address).expect("the passive port listens");
+        let socket = self.dial(ip, &reply);
+        Data { stream: Stream::Clear(socket), tls: self.protected.then(|| Arc::clone(&self.tls)) }
+    }
+
+    /// Connects to where a reply to EPSV or PASV says; a bare socket.
+    #[track_caller]
+    #[must_use]
+    pub fn connect_data(&self, reply: &Reply) -> TcpStream {
+        self.dial(self.peer.ip(), reply)
+    }
+
+    #[track_caller]
+    fn dial(&self, ip: IpAddr, reply: &Reply) -> TcpStream {
+        let socket = TcpStream::connect((ip, reply.port())).expect("the passive port listens");
         socket.set_read_timeout(Some(self.patience)).unwrap();
         socket.set_nodelay(true).unwrap();
-        Data { stream: Stream::Clear(socket), tls: self.protected.then(|| Arc::clone(&self.tls)) }
+        socket
     }
 
     /// Opens a data connection, sends `line`, and expects a 1xx reply.

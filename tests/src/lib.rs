@@ -12,11 +12,13 @@
 //! | `watcher.rs` | [`Watcher`]: what was ever visible in a directory |
 //! | `photographs.rs` | [`photographs`]: the real images that tests send |
 //! | `peer.rs` | [`Peer`]: libunftp, the stock stack that Landfall is compared with |
+//! | `fuzz/` | [`fuzz`]: what the fuzzers call |
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, here and now")]
 #![expect(clippy::disallowed_methods, reason = "tests wait, and clear the environment of what they start")]
 
 mod command;
 mod ftp;
+pub mod fuzz;
 mod ledger;
 mod peer;
 mod photographs;

@@ -132,7 +132,7 @@ fn active(w: &World, line: &str) -> String {
 fn theft(w: &World) -> String {
     let mut ftp = w.login();
     let reply = ftp.command("EPSV").expect(229);
-    let address = SocketAddr::new(w.address.ip(), port(&reply));
+    let address = SocketAddr::new(w.address.ip(), reply.port());
     let thief = landfall_tests::connect_from([127, 0, 0, 66].into(), address);
     let rightful = TcpStream::connect(address);
     ftp.patience(w.patience);
@@ -178,7 +178,7 @@ fn clear_data(w: &World, passive: &str) -> String {
     if reply.code >= 500 {
         return "refused".to_owned();
     }
-    let data = TcpStream::connect(SocketAddr::new(w.strict.ip(), port(&reply)));
+    let data = TcpStream::connect(SocketAddr::new(w.strict.ip(), reply.port()));
     let reply = ftp.command("STOR clear.jpg");
     if reply.code >= 500 {
         return "refused".to_owned();
@@ -187,16 +187,6 @@ fn clear_data(w: &World, passive: &str) -> String {
         drop(std::io::Write::write_all(&mut data, b"in clear"));
     }
     format!("{} in clear", code(&ftp.reply()))
-}
-
-/// The port in a reply to EPSV or PASV.
-fn port(reply: &Reply) -> u16 {
-    let inside = reply.text.split(['(', ')']).nth(1).expect("parentheses");
-    if let Some(port) = inside.split('|').nth(3) {
-        return port.parse().expect("a port");
-    }
-    let mut numbers = inside.split(',').skip(4).map(|number| number.parse::<u16>().expect("a number"));
-    numbers.next().expect("a high byte") * 256 + numbers.next().expect("a low byte")
 }
 
 fn name(w: &World, line: &[u8]) -> String {
