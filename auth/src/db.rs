@@ -42,7 +42,8 @@ pub struct Database {
     pool: SqlitePool,
     options: SqliteConnectOptions,
     path: Arc<PathBuf>,
-    writer: Arc<Mutex<()>>,
+    /// Whose turn it is to write, and the connection that [`Database::writer`] keeps between turns.
+    writer: Arc<Mutex<Option<SqliteConnection>>>,
 }
 
 impl Database {
@@ -85,6 +86,24 @@ impl Database {
         // IMMEDIATE: a transaction that begins by reading and then finds that somebody else has written cannot go on.
         let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         Ok(Write { transaction, _turn: turn })
+    }
+
+    /// The same for somebody who writes all day: a connection that is kept, so that a write costs no round through the
+    /// pool, which asks a connection whether it lives before and after each use. A statement may be several, with BEGIN
+    /// and COMMIT among them: every trip to the connection's own thread costs two task switches.
+    ///
+    /// # Errors
+    /// [`Error::Database`], also when the database is closed.
+    pub async fn writer(&self) -> Result<Writer<'_>> {
+        let mut slot = self.writer.lock().await;
+        if self.pool.is_closed() {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => SqliteConnection::connect_with(&self.options).await?,
+        };
+        Ok(Writer { connection, slot })
     }
 
     /// Applies those of `migrations` that are missing, all or none of them. Other rooms' migrations are left alone.
@@ -204,6 +223,9 @@ impl Database {
     /// Lets go of the file. What is under way ends first.
     pub async fn close(&self) {
         self.pool.close().await;
+        if let Some(connection) = self.writer.lock().await.take() {
+            connection.close().await.ok();
+        }
     }
 }
 
@@ -221,7 +243,7 @@ pub struct Names {
 pub struct Write<'a> {
     transaction: Transaction<'static, Sqlite>,
     // After the transaction: fields drop in order, and the next writer's turn comes when this one is through.
-    _turn: MutexGuard<'a, ()>,
+    _turn: MutexGuard<'a, Option<SqliteConnection>>,
 }
 
 impl Write<'_> {
@@ -245,6 +267,40 @@ impl Deref for Write<'_> {
 impl DerefMut for Write<'_> {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
         &mut self.transaction
+    }
+}
+
+/// A turn to write on the connection kept for it. What ends without [`Writer::keep`] takes the connection along, and with
+/// it a transaction that was left half-way.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    connection: SqliteConnection,
+    slot: MutexGuard<'a, Option<SqliteConnection>>,
+}
+
+impl Writer<'_> {
+    /// All went well: the connection is there for the next turn.
+    pub fn keep(mut self) {
+        *self.slot = Some(self.connection);
+    }
+
+    /// Something failed: nothing of it stays.
+    pub async fn give_up(self) {
+        self.connection.close().await.ok();
+    }
+}
+
+impl Deref for Writer<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Writer<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
     }
 }
 

@@ -35,7 +35,7 @@ pub mod user;
 mod users;
 mod waiting;
 
-pub use db::{Database, Names, Sync, Watch, Write};
+pub use db::{Database, Names, Sync, Watch, Write, Writer};
 pub use declare::{Synced, check_declared};
 pub use declared::{DeclaredUser, add_keys, key_owner, parse_users};
 pub use error::{Error, Kind, Result};

@@ -8,10 +8,11 @@ use landfall_auth::Database;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::refusal::Refusal;
+use super::statements::bound;
 
 /// Writes waiting for the writer; a caller that finds the queue full waits.
 const QUEUE_ROWS: usize = 4_096;
@@ -105,7 +106,7 @@ pub(super) struct Temporary {
     pub(super) started: SystemTime,
 }
 
-enum Write {
+pub(super) enum Write {
     Intend(Intent),
     Settle(Entry, Option<Superseded>),
     SettleTemporary(Temporary, Option<Superseded>),
@@ -317,13 +318,14 @@ impl Ledger {
 async fn write_all(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     while waiting.recv_many(&mut batch, BATCH_ROWS).await > 0 {
-        let together = commit(&database, batch.iter().map(|row| &row.write)).await;
+        let writes: Vec<&Write> = batch.iter().map(|row| &row.write).collect();
+        let together = commit(&database, &writes).await;
         let single = batch.len() == 1;
         for Waiting { write, done } in batch.drain(..) {
             let outcome = match &together {
                 Ok(()) => Ok(()),
                 Err(error) if single => Err(error.to_string()),
-                Err(_) => commit(&database, std::iter::once(&write)).await.map_err(|error| error.to_string()),
+                Err(_) => commit(&database, &[&write]).await.map_err(|error| error.to_string()),
             };
             match (done, outcome) {
                 // The caller may have gone with its connection; the row is written all the same.
@@ -335,152 +337,29 @@ async fn write_all(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
     }
 }
 
-async fn commit(database: &Database, writes: impl Iterator<Item = &Write>) -> Result<(), landfall_auth::Error> {
-    let mut transaction = database.write().await?;
+async fn commit(database: &Database, writes: &[&Write]) -> Result<(), landfall_auth::Error> {
+    let mut turn = database.writer().await?;
+    match commit_on(&mut turn, writes).await {
+        Ok(()) => {
+            turn.keep();
+            Ok(())
+        }
+        Err(error) => {
+            turn.give_up().await;
+            Err(error.into())
+        }
+    }
+}
+
+async fn commit_on(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<(), sqlx::Error> {
+    if let [write] = writes {
+        return bound(write, |statements| statements.alone).execute(connection).await.map(drop);
+    }
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for write in writes {
-        apply(&mut transaction, write).await?;
+        bound(write, |statements| statements.among).execute(&mut *transaction).await?;
     }
     transaction.commit().await
-}
-
-async fn apply(transaction: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
-    match write {
-        Write::Intend(intent) => {
-            sqlx::query("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-                .bind(&intent.id)
-                .bind(&intent.user)
-                .bind(&intent.path)
-                .bind(&intent.store_path)
-                .bind(signed(intent.size))
-                .bind(&intent.sha256)
-                .bind(&intent.protocol)
-                .bind(&intent.client_address)
-                .bind(millis(intent.started))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        Write::Settle(entry, superseded) => {
-            write_entry(transaction, entry).await?;
-            withdraw(transaction, &entry.id).await?;
-            supersede(transaction, superseded.as_ref()).await?;
-            sqlx::query("DELETE FROM temporaries WHERE id = ?").bind(&entry.id).execute(&mut *transaction).await?;
-        }
-        Write::SettleTemporary(temporary, superseded) => {
-            sqlx::query("INSERT OR REPLACE INTO temporaries VALUES (?, ?, ?, ?, ?, ?)")
-                .bind(&temporary.store_path)
-                .bind(&temporary.id)
-                .bind(signed(temporary.size))
-                .bind(temporary.inode.cast_signed())
-                .bind(&temporary.sha256)
-                .bind(millis(temporary.started))
-                .execute(&mut *transaction)
-                .await?;
-            // A resumed upload may have a row that calls it suspended; its bytes stand under the temporary name now.
-            sqlx::query("DELETE FROM receipts WHERE id = ?").bind(&temporary.id).execute(&mut *transaction).await?;
-            sqlx::query("DELETE FROM under_way WHERE id = ?").bind(&temporary.id).execute(&mut *transaction).await?;
-            withdraw(transaction, &temporary.id).await?;
-            supersede(transaction, superseded.as_ref()).await?;
-        }
-        Write::Note(entry) => write_entry(transaction, entry).await?,
-        Write::Withdraw(id) => withdraw(transaction, id).await?,
-        Write::Remove(id) => {
-            let remove = sqlx::query("DELETE FROM receipts WHERE id = ? AND status = 'suspended'");
-            remove.bind(id).execute(&mut *transaction).await?;
-        }
-        Write::UnderWay(entry) => {
-            sqlx::query("INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?)")
-                .bind(&entry.id)
-                .bind(entry.protocol)
-                .bind(&entry.client_address)
-                .bind(millis(entry.started))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        Write::End { id, reason } => end(transaction, id, reason).await?,
-        Write::Forget(time) => {
-            let forget = sqlx::query("DELETE FROM temporaries WHERE started < ?");
-            forget.bind(millis(*time)).execute(&mut *transaction).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn write_entry(transaction: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
-    let texts = [&entry.user, &entry.path, entry.protocol, &entry.client_address].map(str::to_owned);
-    sqlx::query("DELETE FROM under_way WHERE id = ?").bind(&entry.id).execute(&mut *transaction).await?;
-    let sha256 = entry.sha256.as_deref();
-    let reason = entry.reason.as_deref();
-    let started = millis(entry.started);
-    let digest = (sha256, entry.identity.as_deref());
-    replace_row(transaction, &entry.id, texts, signed(entry.size), digest, started, entry.status, reason).await
-}
-
-/// Writes a row of `[user, path, protocol, client_address]` and the rest. An earlier row of the same upload keeps its
-/// start; the new one gets a new `seq`, so that followers see it.
-#[expect(clippy::too_many_arguments, reason = "they are a row's columns")]
-async fn replace_row(
-    transaction: &mut SqliteConnection,
-    id: &str,
-    [user, path, protocol, client_address]: [String; 4],
-    size: i64,
-    (sha256, identity): (Option<&str>, Option<&str>),
-    started: i64,
-    status: Status,
-    reason: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    let now = millis(crate::clock::now());
-    sqlx::query(
-        "INSERT OR REPLACE INTO receipts \
-         (id, user, path, size, sha256, protocol, client_address, started, landed, changed, status, reason, \
-          identity) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
-                 COALESCE((SELECT started FROM receipts WHERE id = ?1), ?8), ?9, ?10, ?11, ?12, ?13)",
-    )
-    .bind(id)
-    .bind(user)
-    .bind(path)
-    .bind(size)
-    .bind(sha256)
-    .bind(protocol)
-    .bind(client_address)
-    .bind(started)
-    .bind((status == Status::Landed).then_some(now))
-    .bind(now)
-    .bind(status.as_str())
-    .bind(reason)
-    .bind(identity)
-    .execute(&mut *transaction)
-    .await
-    .map(drop)
-}
-
-async fn end(transaction: &mut SqliteConnection, id: &str, reason: &str) -> Result<(), sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT user, path, protocol, client_address, size, started FROM receipts WHERE id = ? AND status = 'suspended'",
-    )
-    .bind(id)
-    .fetch_optional(&mut *transaction)
-    .await?;
-    let Some(row) = row else { return Ok(()) };
-    let texts = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
-    let (size, started) = (row.try_get(4)?, row.try_get(5)?);
-    replace_row(transaction, id, texts, size, (None, None), started, Status::Refused, Some(reason)).await
-}
-
-async fn supersede(transaction: &mut SqliteConnection, superseded: Option<&Superseded>) -> Result<(), sqlx::Error> {
-    let Some(Superseded { user, path, kept }) = superseded else { return Ok(()) };
-    // With the status in so many words, so that the index of suspended rows serves it.
-    sqlx::query("DELETE FROM receipts WHERE user = ?1 AND path = ?2 AND status = 'suspended' AND id IS NOT ?3")
-        .bind(user)
-        .bind(path)
-        .bind(kept)
-        .execute(transaction)
-        .await
-        .map(drop)
-}
-
-async fn withdraw(transaction: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM intents WHERE id = ?").bind(id).execute(&mut *transaction).await.map(drop)
 }
 
 /// Which rows to show.
@@ -577,7 +456,7 @@ fn rfc3339(millis: i64) -> String {
         .unwrap_or_default()
 }
 
-fn millis(time: SystemTime) -> i64 {
+pub(super) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -587,7 +466,7 @@ fn from_millis(millis: i64) -> SystemTime {
 }
 
 /// SQLite's integers are signed; no size that a disk can hold is lost.
-fn signed(size: u64) -> i64 {
+pub(super) fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 

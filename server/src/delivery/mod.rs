@@ -11,6 +11,7 @@
 //! | `policy.rs` | what is allowed: pure decisions |
 //! | `quota.rs` | room per user |
 //! | `ledger.rs` | intents, receipts, refusals, suspensions |
+//! | `statements.rs` | the SQL of its writes |
 //! | `reconcile.rs` | brings ledger and storage to agreement at the start |
 //! | `registry.rs` | who is in |
 
@@ -24,6 +25,7 @@ mod reconcile;
 pub mod refusal;
 pub mod registry;
 pub mod session;
+mod statements;
 mod temporary;
 #[cfg(test)]
 mod tests;
