@@ -1,5 +1,11 @@
 //! The running SHA-256 of an upload: fed while bytes come in order, caught up from the staged bytes where they did not.
-//! Knows no file; the caller reads.
+//! Long uploads have it taken on a thread beside theirs. Knows no file; the caller reads.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicUsize};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -7,26 +13,59 @@ use super::refusal::Refusal;
 
 /// Bytes read at a time when catching up.
 const CATCH_UP_BYTES: usize = 256 * 1024;
+/// Pieces that may wait for the thread beside; then the transfer waits for it.
+const QUEUE_PIECES: usize = 4;
+
+/// Bytes that one thread writes while another reads them.
+pub type Piece = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// SHA-256 of the first `hashed` bytes.
 pub(super) struct RunningDigest {
-    context: Context,
+    place: Place,
     hashed: u64,
+}
+
+/// Who has the digest.
+enum Place {
+    Here(Context),
+    Beside { queue: SyncSender<(Piece, usize)>, thread: JoinHandle<Context> },
 }
 
 impl RunningDigest {
     pub(super) fn new() -> Self {
-        Self { context: Context::new(&SHA256), hashed: 0 }
+        Self { place: Place::Here(Context::new(&SHA256)), hashed: 0 }
     }
 
     /// Takes note that `data` was written at `offset`.
     pub(super) fn written(&mut self, offset: u64, data: &[u8]) {
-        if offset == self.hashed {
-            self.context.update(data);
-            self.hashed += data.len() as u64;
-        } else if offset < self.hashed {
+        let mut context = self.take();
+        match offset.cmp(&self.hashed) {
+            Ordering::Equal => {
+                context.update(data);
+                self.hashed += data.len() as u64;
+            }
             // Bytes that are in the digest already were written again: begin anew, the end catches up.
-            *self = Self::new();
+            Ordering::Less => (context, self.hashed) = (Context::new(&SHA256), 0),
+            Ordering::Greater => {}
+        }
+        self.place = Place::Here(context);
+    }
+
+    /// The same for `length` bytes of a piece, on a thread beside, or here where none is to be had.
+    pub(super) fn written_beside(&mut self, offset: u64, piece: Piece, length: usize) {
+        if offset == self.hashed && matches!(self.place, Place::Here(_)) {
+            let context = self.take();
+            self.place = beside(context);
+        }
+        match &self.place {
+            Place::Beside { queue, .. } if offset == self.hashed => {
+                if queue.send((piece, length)).is_ok() {
+                    self.hashed += length as u64;
+                } else {
+                    *self = Self::new();
+                }
+            }
+            _ => self.written(offset, (*piece).as_ref().get(..length).unwrap_or_default()),
         }
     }
 
@@ -43,6 +82,7 @@ impl RunningDigest {
         size: u64,
         mut read: impl FnMut(u64, &mut [u8]) -> Result<usize, Refusal>,
     ) -> Result<String, Refusal> {
+        let mut context = self.take();
         if self.hashed < size {
             let mut buffer = vec![0; CATCH_UP_BYTES];
             while self.hashed < size {
@@ -50,12 +90,69 @@ impl RunningDigest {
                 if count == 0 {
                     return Err(Refusal::internal("the staged bytes are shorter than what was written"));
                 }
-                self.context.update(buffer.get(..count).unwrap_or_default());
+                context.update(buffer.get(..count).unwrap_or_default());
                 self.hashed += count as u64;
             }
         }
-        Ok(hex(self.context.finish().as_ref()))
+        Ok(hex(context.finish().as_ref()))
     }
+
+    /// The digest's own state, taken out; from the thread beside once it is through with what it has.
+    fn take(&mut self) -> Context {
+        match std::mem::replace(&mut self.place, Place::Here(Context::new(&SHA256))) {
+            Place::Here(context) => context,
+            Place::Beside { queue, thread } => {
+                drop(queue);
+                thread.join().unwrap_or_else(|_| {
+                    // Begun anew; the end catches up.
+                    self.hashed = 0;
+                    Context::new(&SHA256)
+                })
+            }
+        }
+    }
+}
+
+/// Threads beside, of all uploads.
+static BESIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// A place among them. More threads than cores would only take turns with the transfers.
+struct Seat;
+
+impl Seat {
+    fn take() -> Option<Self> {
+        let most = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let free = |taken| (taken < most).then_some(taken + 1);
+        BESIDE.fetch_update(atomic::Ordering::AcqRel, atomic::Ordering::Acquire, free).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        BESIDE.fetch_sub(1, atomic::Ordering::AcqRel);
+    }
+}
+
+/// Goes on with a digest beside, if there is a seat and a thread for it.
+fn beside(context: Context) -> Place {
+    let Some(seat) = Seat::take() else { return Place::Here(context) };
+    let (queue, pieces) = sync_channel(QUEUE_PIECES);
+    let begun = context.clone();
+    let work = move || {
+        let _seat = seat;
+        follow(begun, &pieces)
+    };
+    match thread::Builder::new().name("digest".to_owned()).spawn(work) {
+        Ok(thread) => Place::Beside { queue, thread },
+        Err(_) => Place::Here(context),
+    }
+}
+
+fn follow(mut context: Context, pieces: &Receiver<(Piece, usize)>) -> Context {
+    while let Ok((piece, length)) = pieces.recv() {
+        context.update((*piece).as_ref().get(..length).unwrap_or_default());
+    }
+    context
 }
 
 /// Lowercase hexadecimal digits.
@@ -102,6 +199,29 @@ mod tests {
         assert_eq!(of(b"abc", digest), ABC);
         let mut digest = RunningDigest::new();
         digest.written(1, b"bc");
+        assert_eq!(of(b"abc", digest), ABC);
+    }
+
+    #[test]
+    fn beside_and_here_are_one() {
+        let piece = |bytes: &'static [u8]| -> Piece { Arc::new(bytes) };
+        let mut digest = RunningDigest::new();
+        digest.written(0, b"a");
+        digest.written_beside(1, piece(b"b and what is not meant"), 1);
+        digest.written_beside(2, piece(b"c"), 1);
+        assert_eq!(of(b"abc", digest), ABC);
+        // Back here, out of order, and cut.
+        let mut digest = RunningDigest::new();
+        digest.written_beside(0, piece(b"ab"), 2);
+        digest.written(2, b"c");
+        assert_eq!(of(b"abc", digest), ABC);
+        let mut digest = RunningDigest::new();
+        digest.written_beside(0, piece(b"xyz"), 3);
+        digest.written_beside(0, piece(b"abc"), 3);
+        assert_eq!(of(b"abc", digest), ABC);
+        let mut digest = RunningDigest::new();
+        digest.written_beside(0, piece(b"abcd"), 4);
+        digest.truncated(3);
         assert_eq!(of(b"abc", digest), ABC);
     }
 

@@ -39,6 +39,7 @@ use std::time::{Duration, SystemTime};
 use landfall_auth::{Protocol, User};
 use landfall_storage::{Store, UploadId, VirtualPath};
 
+pub use digest::Piece;
 pub use hash::Algorithm;
 pub use ledger::Ledger;
 pub use refusal::{Reason, Refusal};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use landfall_storage::{self as storage, Error, Replace, VirtualPath};
 
-use super::digest::RunningDigest;
+use super::digest::{Piece, RunningDigest};
 use super::hash;
 use super::ledger::{Entry, Intent, Pending, Status, Temporary};
 use super::policy::{self, Facts, Placement, Verb};
@@ -98,6 +98,27 @@ impl Upload {
     /// A refusal by a rule (nothing of the upload is kept once it is dropped), or what the storage says (what it holds
     /// is kept).
     pub fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
+        self.write(offset, data)?;
+        self.digest.written(offset, data);
+        Ok(())
+    }
+
+    /// The same for the first `length` bytes of something that others may read as well: the digest is taken beside the
+    /// transfer, on another thread, if one is to be had. For long uploads.
+    ///
+    /// # Errors
+    /// As for [`Upload::write_at`].
+    pub fn write_shared(&mut self, offset: u64, piece: Piece, length: usize) -> Result<(), Refusal> {
+        let bytes = piece.clone();
+        // First, so that both go on side by side.
+        self.digest.written_beside(offset, piece, length);
+        self.write(offset, (*bytes).as_ref().get(..length).unwrap_or_default()).inspect_err(|_| {
+            // It knows bytes that may not be there.
+            self.digest = RunningDigest::new();
+        })
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
@@ -114,7 +135,6 @@ impl Upload {
             }
         }
         staged.write_at(offset, data)?;
-        self.digest.written(offset, data);
         if !self.noted && self.began.elapsed() >= NOTED_AFTER {
             self.noted = true;
             let (id, size) = (staged.id().as_str().to_owned(), staged.size());

@@ -2,8 +2,10 @@
 //! The bytes move on a thread of their own.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::TcpStream;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use landfall_storage::{Begin, Kind, VirtualPath};
@@ -254,8 +256,12 @@ impl Session {
         let within = Duration::from_secs(self.engine.limits.data_connect_seconds.max(1));
         let (engine, own) = (self.engine.clone(), self.own);
         let connecting = async move { passive::connect(way, own, within, &engine.shared.ports).await };
-        // On a task of its own: whatever becomes of this one, the job is ended on a thread that may block.
-        tokio::spawn(run(self.engine.clone(), connecting, terms, job, course.clone(), done, place));
+        let mut running = Box::pin(run(self.engine.clone(), connecting, terms, job, course.clone(), done, place));
+        // Many have connected before they say STOR: then the thread can begin at once. Otherwise the wait is on a task of
+        // its own: whatever becomes of this one, the job is ended on a thread that may block.
+        if !poll_fn(|context| Poll::Ready(running.as_mut().poll(context).is_ready())).await {
+            tokio::spawn(running);
+        }
         self.say(&opening).await?;
 
         let mut heard = Overheard::answered("bytes so far");

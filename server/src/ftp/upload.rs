@@ -25,6 +25,9 @@ const LAST_SIGNS_MOST: Duration = Duration::from_millis(50);
 /// Between the two ends of a killed client lie some 20 µs on a machine with time to spare.
 const LAST_SIGNS_LEAST: Duration = Duration::from_micros(100);
 
+/// From so many bytes on an upload is long enough for a second thread, which takes the digest.
+const DIGEST_BESIDE_FROM_BYTES: u64 = 4 * 1_024 * 1_024;
+
 /// What the thread asks the control connection at the end of the data: is everything still as it was? The answer comes
 /// through this.
 pub(super) type Question = oneshot::Sender<bool>;
@@ -85,21 +88,25 @@ impl Incoming {
             return self.suspend(Suspension::Size { announced, received });
         }
         let certain = data.end_is_certain() || self.announced_bytes.is_some();
-        if !certain {
-            wait_for_last_signs(began.elapsed());
-        }
+        let last_signs = (!certain).then(|| Instant::now() + time_for_last_signs(began.elapsed()));
         course.detach();
         data.close_received();
         let held = self.upload.size();
         // The end of the data says nothing of an ABOR or of the control connection's own end, which may have come
         // before it, or come at the same time and be heard later: a client that was killed ends both connections, in
         // either order. Only the control connection's task can tell, and the later it is asked, the more it knows. So
-        // it is asked when all is on the disk and only the name is missing. The moment's sleep before gives a client
-        // on this very machine, which our own waking has pushed off its processor in the middle of its death, the
-        // time to finish dying; where the end was said in so many words, by close_notify or by ALLO, there is no need.
+        // it is asked when all is on the disk and only the name is missing. If that came sooner, what is left of the
+        // time for last signs is waited for: a client on this very machine, which our own waking has pushed off its
+        // processor in the middle of its death, needs it to finish dying. Where the end was said in so many words, by
+        // close_notify or by ALLO, there is no need.
         let mut question = Some(self.question);
         let mut decided = None;
-        let mut still_wanted = || *decided.get_or_insert_with(|| question.take().is_some_and(ask) && course.decide());
+        let mut still_wanted = || {
+            *decided.get_or_insert_with(|| {
+                wait_until(last_signs);
+                question.take().is_some_and(ask) && course.decide()
+            })
+        };
         match self.upload.finish_if(&mut still_wanted) {
             Ok(receipt) => Outcome::Landed(receipt),
             Err(_) if decided == Some(false) => {
@@ -139,10 +146,14 @@ impl Incoming {
                     &converted
                 }
             };
-            if !stored.is_empty() {
+            let length = stored.len();
+            if length > 0 && ascii.is_none() && at >= DIGEST_BESIDE_FROM_BYTES {
+                let full = std::mem::replace(&mut buffer, engine.shared.buffers.take());
+                self.upload.write_shared(at, Arc::new(full), length).map_err(Stop::Refused)?;
+            } else if length > 0 {
                 self.upload.write_at(at, stored).map_err(Stop::Refused)?;
-                at += stored.len() as u64;
             }
+            at += length as u64;
             if read == 0 {
                 return Ok(received);
             }
@@ -157,8 +168,16 @@ impl Incoming {
 }
 
 #[expect(clippy::disallowed_methods, reason = "there is no event to wait for: it is the absence of one that counts")]
-fn wait_for_last_signs(transfer: Duration) {
-    thread::sleep((transfer / LAST_SIGNS_SHARE).clamp(LAST_SIGNS_LEAST, LAST_SIGNS_MOST));
+fn wait_until(instant: Option<Instant>) {
+    if let Some(left) = instant.map(|instant| instant.saturating_duration_since(Instant::now()))
+        && !left.is_zero()
+    {
+        thread::sleep(left);
+    }
+}
+
+fn time_for_last_signs(transfer: Duration) -> Duration {
+    (transfer / LAST_SIGNS_SHARE).clamp(LAST_SIGNS_LEAST, LAST_SIGNS_MOST)
 }
 
 /// Nobody there to answer is a no.
