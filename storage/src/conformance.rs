@@ -102,6 +102,9 @@ fn names(store: &dyn Store, at: &str) -> BTreeSet<String> {
         let name = must(entry, "entry").name;
         assert!(all.insert(name.clone()), "{name:?} is listed twice");
     }
+    let mut bare: Vec<_> = must(store.names(&path(at)), "names").map(|name| must(name, "name")).collect();
+    bare.sort_unstable();
+    assert!(all.iter().eq(&bare), "names with facts and without differ: {all:?}, {bare:?}");
     all
 }
 

@@ -331,36 +331,46 @@ impl Iterator for Listing {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.find_next(|listing, name, _| listing.entry(name))
+    }
+}
+
+impl Listing {
+    /// The same names without facts.
+    pub(crate) fn into_names(mut self) -> impl Iterator<Item = Result<String>> {
+        std::iter::from_fn(move || self.find_next(Self::name))
+    }
+
+    /// The next name that `tell` makes something of. Names that no path can spell cannot be asked for either.
+    fn find_next<T>(&mut self, tell: impl Fn(&Self, &str, FileType) -> Result<Option<T>>) -> Option<Result<T>> {
         loop {
             let entry = match self.names.next()? {
                 Ok(entry) => entry,
                 Err(error) => return Some(Err(error.into())),
             };
-            // A name that no path can spell cannot be asked for either.
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name == "." || name == ".." || name.chars().any(char::is_control) {
                 continue;
             }
-            if let Some(entry) = self.entry(name).transpose() {
-                return Some(entry);
+            if self.directory.is_root() && name == RESERVED_NAME {
+                continue;
+            }
+            if let Some(told) = tell(self, name, entry.file_type()).transpose() {
+                return Some(told);
             }
         }
     }
-}
 
-impl Listing {
-    /// The entry; `None` for the store's own, and for what has gone since its name was read.
+    /// Facts about the name itself; `None` for the store's own, and for what has gone since its name was read.
+    fn look(&self, name: &str) -> Result<Option<rustix::fs::Stat>> {
+        match rustix::fs::statat(self.names.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            stat => Ok(Some(stat?).filter(|stat| identity(stat) != self.jail.staging_identity)),
+        }
+    }
+
     fn entry(&self, name: &str) -> Result<Option<Entry>> {
-        if self.directory.is_root() && name == RESERVED_NAME {
-            return Ok(None);
-        }
-        let stat = match rustix::fs::statat(self.names.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(None),
-            stat => stat?,
-        };
-        if identity(&stat) == self.jail.staging_identity {
-            return Ok(None);
-        }
+        let Some(stat) = self.look(name)? else { return Ok(None) };
         // Only for a link the path is needed; spelling it out for every name would cost more than all the rest.
         let stat = match file_type(&stat) {
             FileType::Symlink => match self.directory.resolve(name) {
@@ -370,5 +380,15 @@ impl Listing {
             _ => stat,
         };
         Ok(Some(Entry { name: name.to_owned(), stat: facts::stat(&stat) }))
+    }
+
+    /// Only a directory can be the staging folder, and some file systems do not tell a name's type. The inode number
+    /// that comes with the name does not serve: for a mount point it is another one.
+    fn name(&self, name: &str, file_type: FileType) -> Result<Option<String>> {
+        let shown = match file_type {
+            FileType::Directory | FileType::Unknown => self.look(name)?.is_some(),
+            _ => true,
+        };
+        Ok(shown.then(|| name.to_owned()))
     }
 }

@@ -124,6 +124,9 @@ pub struct Entry {
 /// The names in a directory, in no order, without `.` and `..`; streams, so that a million names cost no memory.
 pub type Entries = Box<dyn Iterator<Item = Result<Entry>> + Send>;
 
+/// The same names without facts: asking for those costs several times what the names do.
+pub type Names = Box<dyn Iterator<Item = Result<String>> + Send>;
+
 /// Room on the storage, in bytes and in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -324,6 +327,11 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::NotADirectory`].
     fn list(&self, path: &VirtualPath) -> Result<Entries>;
+    /// The same names, and nothing about them.
+    ///
+    /// # Errors
+    /// [`Error::NotADirectory`].
+    fn names(&self, path: &VirtualPath) -> Result<Names>;
     /// Opens a landed file for reading; only regular files open.
     ///
     /// # Errors

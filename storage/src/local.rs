@@ -20,7 +20,9 @@ use crate::jail::{Jail, Place, RESERVED_NAME};
 use crate::landing::{Counters, Shared, StagedUpload, SyncCounts};
 use crate::path::VirtualPath;
 use crate::staging::{self, Staging};
-use crate::{Begin, Durability, Entries, Gone, ReadAt, Replace, Space, Stat, Store, Suspended, Upload, UploadId};
+use crate::{
+    Begin, Durability, Entries, Gone, Names, ReadAt, Replace, Space, Stat, Store, Suspended, Upload, UploadId,
+};
 
 /// A store in a folder.
 ///
@@ -189,6 +191,10 @@ impl Store for LocalStore {
 
     fn list(&self, path: &VirtualPath) -> Result<Entries> {
         Ok(Box::new(self.shared.jail.list(path)?))
+    }
+
+    fn names(&self, path: &VirtualPath) -> Result<Names> {
+        Ok(Box::new(self.shared.jail.list(path)?.into_names()))
     }
 
     fn open(&self, path: &VirtualPath) -> Result<Box<dyn ReadAt>> {

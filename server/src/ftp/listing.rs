@@ -19,7 +19,7 @@ use super::reply::Reply;
 use super::session::{End, Session};
 use super::transfer::Job;
 use super::walk::{Item, Order, Remark, Walk};
-use crate::delivery::{Activity, Reason};
+use crate::delivery::{Activity, Reason, Refusal};
 
 /// Written when so much has come together.
 const CHUNK_BYTES: usize = 32 * 1_024;
@@ -46,16 +46,21 @@ impl Form {
     fn write(&self, out: &mut Vec<u8>, below: &str, entry: &Entry) {
         match self {
             Self::Long { owner, now, .. } => ls::long(out, &entry.name, &entry.stat, owner, *now),
-            Self::Bare { prefix } => {
-                for part in [prefix, below, &entry.name, "\r\n"] {
-                    out.extend_from_slice(part.as_bytes());
-                }
-            }
+            Self::Bare { .. } => self.write_bare(out, below, &entry.name),
             Self::Facts { chosen, may } => {
                 chosen.write(out, &entry.stat, *may);
                 for part in [" ", &entry.name, "\r\n"] {
                     out.extend_from_slice(part.as_bytes());
                 }
+            }
+        }
+    }
+
+    /// A name of which nothing else is known: all that NLST needs.
+    fn write_bare(&self, out: &mut Vec<u8>, below: &str, name: &str) {
+        if let Self::Bare { prefix } = self {
+            for part in [prefix, below, name, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
             }
         }
     }
@@ -105,6 +110,7 @@ impl Names {
                     match item? {
                         Item::Directory => form.write_heading(&mut out, walk.below()),
                         Item::Entry(entry) => form.write(&mut out, walk.below(), &entry),
+                        Item::Name(name) => form.write_bare(&mut out, walk.below(), &name),
                         Item::Hidden => {}
                     }
                     if out.len() >= CHUNK_BYTES || (!out.is_empty() && written.elapsed() >= CHUNK_WAIT) {
@@ -134,15 +140,22 @@ struct Found {
     code: u16,
 }
 
+/// What the form of a listing tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    Facts,
+    Names,
+}
+
 impl Session {
     pub(super) async fn list(&mut self, argument: &[u8]) -> Result<(), End> {
-        let found = self.find(&Wanted::parse(argument)).await;
+        let found = self.find(&Wanted::parse(argument), Telling::Facts).await;
         let form = self.long_form();
         self.send_names("LIST", found, form).await
     }
 
     pub(super) async fn nlst(&mut self, argument: &[u8]) -> Result<(), End> {
-        let found = self.find(&Wanted::parse(argument)).await;
+        let found = self.find(&Wanted::parse(argument), Telling::Names).await;
         self.send_names("NLST", found, |prefix| Form::Bare { prefix }).await
     }
 
@@ -188,25 +201,28 @@ impl Session {
     }
 
     /// A directory's names, those that match a pattern in the last part of the path, or one file.
-    async fn find(&self, wanted: &Wanted<'_>) -> Result<Found, Reply> {
+    async fn find(&self, wanted: &Wanted<'_>, telling: Telling) -> Result<Found, Reply> {
         let files = self.files()?;
         let (order, below) = (Order::of(wanted), wanted.recursive);
-        let directory = |entries, glob, top: &VirtualPath, prefix: &str| {
-            let walk = Walk::new(entries, glob, order);
-            let walk = if below { walk.recursive(files.clone(), top.clone()) } else { walk };
-            Found { walk, prefix: prefix.to_owned(), code: 212 }
+        let walk = async |glob, top: &VirtualPath| {
+            Ok::<_, Refusal>(if telling == Telling::Names && order == Order::Storage && !below {
+                Walk::names(files.names(top).await?, glob)
+            } else {
+                let walk = Walk::new(files.list(top).await?, glob, order);
+                if below { walk.recursive(files.clone(), top.clone()) } else { walk }
+            })
         };
+        let directory = |walk, prefix: &str| Found { walk, prefix: prefix.to_owned(), code: 212 };
         let Some(name) = wanted.path else {
-            let top = &self.state.directory;
-            return Ok(directory(files.list(top).await?, None, top, ""));
+            return Ok(directory(walk(None, &self.state.directory).await?, ""));
         };
         let path = self.path(name)?;
         let said = String::from_utf8_lossy(name);
         let parent_said = said.rfind('/').map_or("", |slash| &said[..=slash]);
-        let refusal = match files.list(&path).await {
-            Ok(entries) => {
+        let refusal = match walk(None, &path).await {
+            Ok(walk) => {
                 let slash = if said.ends_with('/') { "" } else { "/" };
-                return Ok(directory(entries, None, &path, &format!("{said}{slash}")));
+                return Ok(directory(walk, &format!("{said}{slash}")));
             }
             Err(refusal) if matches!(refusal.reason, Reason::WrongKind | Reason::NotFound) => refusal,
             Err(refusal) => return Err(refusal.into()),
@@ -220,7 +236,7 @@ impl Session {
         if let Some((top, last)) = split_path(&path)
             && let Some(glob) = Glob::parse(last)
         {
-            return Ok(directory(files.list(&top).await?, Some(glob), &top, parent_said));
+            return Ok(directory(walk(Some(glob), &top).await?, parent_said));
         }
         Err(refusal.into())
     }
@@ -232,7 +248,7 @@ impl Session {
         }
         // The reply is made whole before it is sent, so it does not go through trees.
         let wanted = Wanted { recursive: false, ..Wanted::parse(argument) };
-        let Found { walk, code, prefix } = match self.find(&wanted).await {
+        let Found { walk, code, prefix } = match self.find(&wanted, Telling::Facts).await {
             Ok(found) => found,
             Err(reply) => return self.say(&reply).await,
         };

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use landfall_storage::{Entry, Kind, VirtualPath};
 
 use super::ls::{self, Glob, TooCostly, Wanted};
-use crate::delivery::{Listing, Reason, Refusal, Session};
+use crate::delivery::{Listing, Names, Reason, Refusal, Session};
 
 /// Sorting needs all names at once: a directory with more comes in the storage's own order.
 pub(super) const MAX_SORTED_NAMES: usize = 10_000;
@@ -33,8 +33,10 @@ pub(super) enum Remark {
 pub(super) enum Item {
     /// What follows stands in a further directory: [`Walk::below`].
     Directory,
-    /// A name.
+    /// A name with its facts.
     Entry(Entry),
+    /// A name alone, from a walk that asks for no facts.
+    Name(String),
     /// A name that is not to be told, or not yet. Told all the same, so that a walk can be stopped anywhere.
     Hidden,
 }
@@ -57,9 +59,16 @@ impl Order {
     }
 }
 
+/// What the storage is asked for.
+enum Source {
+    Entries(Listing),
+    /// Neither sorted nor gone below: both need facts.
+    Names(Names),
+}
+
 /// A walk under way.
 pub(super) struct Walk {
-    entries: Listing,
+    source: Source,
     /// For the directory asked for; what is below a directory that matches comes whole.
     glob: Option<Glob>,
     order: Order,
@@ -87,9 +96,18 @@ struct Recursion {
 
 impl Walk {
     pub(super) fn new(entries: Listing, glob: Option<Glob>, order: Order) -> Self {
+        Self::of(Source::Entries(entries), glob, order)
+    }
+
+    /// Names without facts, as the storage reads them.
+    pub(super) fn names(names: Names, glob: Option<Glob>) -> Self {
+        Self::of(Source::Names(names), glob, Order::Storage)
+    }
+
+    fn of(source: Source, glob: Option<Glob>, order: Order) -> Self {
         let gathered = (order != Order::Storage).then(Vec::new);
         let sorted = Vec::new().into_iter();
-        Self { entries, glob, order, gathered, sorted, below: String::new(), recursion: None, remark: None }
+        Self { source, glob, order, gathered, sorted, below: String::new(), recursion: None, remark: None }
     }
 
     /// The same, and all that is below `top`.
@@ -115,18 +133,23 @@ impl Walk {
         self.remark
     }
 
-    fn shown(&mut self, entry: &Entry) -> Result<bool, TooCostly> {
-        match &mut self.glob {
-            _ if !ls::showable(&entry.name) => Ok(false),
-            Some(glob) if self.below.is_empty() => glob.matches(&entry.name),
+    /// Is this name to be told? A pattern that costs too much ends the walk.
+    fn shows(&mut self, name: &str) -> bool {
+        let shown = match &mut self.glob {
+            _ if !ls::showable(name) => Ok(false),
+            Some(glob) if self.below.is_empty() => glob.matches(name),
             Some(_) | None => Ok(true),
-        }
+        };
+        shown.unwrap_or_else(|TooCostly| {
+            self.give_up(Remark::TooCostly);
+            false
+        })
     }
 
     /// Ends it before its end.
     fn give_up(&mut self, why: Remark) {
         self.remark = Some(why);
-        self.entries = Box::new(std::iter::empty());
+        self.source = Source::Entries(Box::new(std::iter::empty()));
         self.gathered = None;
         self.recursion = None;
     }
@@ -177,7 +200,7 @@ impl Walk {
             };
             match listed {
                 Ok(entries) => {
-                    self.entries = entries;
+                    self.source = Source::Entries(entries);
                     self.gathered = (self.order != Order::Storage).then(Vec::new);
                     self.below = below;
                     return Some(Ok(Item::Directory));
@@ -199,20 +222,19 @@ impl Iterator for Walk {
             if let Some(entry) = self.sorted.next() {
                 return Some(Ok(self.tell(entry)));
             }
-            let entry = match self.entries.next() {
-                Some(Ok(entry)) => entry,
-                Some(Err(refusal)) => return Some(Err(refusal)),
+            let next = match &mut self.source {
+                Source::Entries(entries) => entries.next(),
+                Source::Names(names) => {
+                    let name = names.next()?;
+                    return Some(name.map(|name| if self.shows(&name) { Item::Name(name) } else { Item::Hidden }));
+                }
+            };
+            return Some(match next {
+                Some(Ok(entry)) => Ok(if self.shows(&entry.name) { self.gather(entry) } else { Item::Hidden }),
+                Some(Err(refusal)) => Err(refusal),
                 None if self.sort() => continue,
                 None => return self.descend(),
-            };
-            return Some(Ok(match self.shown(&entry) {
-                Ok(true) => self.gather(entry),
-                Ok(false) => Item::Hidden,
-                Err(TooCostly) => {
-                    self.give_up(Remark::TooCostly);
-                    Item::Hidden
-                }
-            }));
+            });
         }
     }
 }
@@ -260,13 +282,18 @@ mod tests {
     fn told(walk: &mut Walk) -> Vec<String> {
         let told = walk.by_ref().filter_map(|item| match item.unwrap() {
             Item::Entry(entry) => Some(entry.name),
+            Item::Name(name) => Some(name),
             Item::Directory | Item::Hidden => None,
         });
         told.collect()
     }
 
-    fn names(names: &'static [&'static str]) -> Listing {
-        listing(names.iter().map(|name| (*name).to_owned()))
+    fn names(names: &[&'static str]) -> Listing {
+        listing(names.to_vec().into_iter().map(str::to_owned))
+    }
+
+    fn bare(names: &[&'static str]) -> Names {
+        Box::new(names.to_vec().into_iter().map(|name| Ok(name.to_owned())))
     }
 
     #[test]
@@ -295,13 +322,15 @@ mod tests {
 
     #[test]
     fn a_name_that_would_forge_lines_is_left_out() {
-        let mut walk = Walk::new(names(&["a", "b\r\n-rw", "c\u{1b}"]), None, Order::Storage);
-        assert_eq!(told(&mut walk), ["a"]);
+        let odd = ["a", "b\r\n-rw", "c\u{1b}"];
+        assert_eq!(told(&mut Walk::new(names(&odd), None, Order::Storage)), ["a"]);
+        assert_eq!(told(&mut Walk::names(bare(&odd), None)), ["a"]);
     }
 
     #[test]
     fn patterns() {
-        let mut walk = Walk::new(names(&["a.jpg", ".b.jpg", "c.png"]), Glob::parse("*.jpg"), Order::Storage);
-        assert_eq!(told(&mut walk), ["a.jpg", ".b.jpg"]);
+        let (all, glob) = (["a.jpg", ".b.jpg", "c.png"], || Glob::parse("*.jpg"));
+        assert_eq!(told(&mut Walk::new(names(&all), glob(), Order::Storage)), ["a.jpg", ".b.jpg"]);
+        assert_eq!(told(&mut Walk::names(bare(&all), glob())), ["a.jpg", ".b.jpg"]);
     }
 }

@@ -123,6 +123,7 @@ fn reading(store: &dyn Store) {
     must(store.create_dir(&path("/d")), "make /d");
     refused!(store.open(&path("/d")), Error::IsADirectory, "opening a directory");
     refused!(store.list(&path("/a")), Error::NotADirectory, "listing a file");
+    refused!(store.names(&path("/a")), Error::NotADirectory, "listing a file");
 }
 
 fn reader_keeps(store: &dyn Store) {

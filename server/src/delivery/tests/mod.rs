@@ -122,6 +122,11 @@ async fn what_is_cut_off_is_its_owners_alone_and_resumes() {
     assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 3);
     let listed: Vec<_> = session.list(&path("/")).await.unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!(listed.iter().map(|entry| (entry.name.as_str(), entry.stat.size)).collect::<Vec<_>>(), [("a.jpg", 3)]);
+    cut_off(&session, "/new.jpg", b"hel").await;
+    let mut bare: Vec<_> = session.names(&path("/")).await.unwrap().collect::<Result<_, _>>().unwrap();
+    bare.sort_unstable();
+    assert_eq!(bare, ["a.jpg", "new.jpg"]);
+    session.remove_file(&path("/new.jpg")).await.unwrap();
     // Another user over the same directory.
     let mut other = room.session("beta", Grant::default()).await.user().clone();
     other.home = "/acme".to_owned();
