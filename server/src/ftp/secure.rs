@@ -9,6 +9,7 @@ use super::data::Terms;
 use super::reply::Reply;
 use super::resumption;
 use super::session::{End, Protection, Session, State};
+use super::settings::number;
 use crate::config::{SessionReuse, TlsPolicy};
 use crate::tls::Configs;
 
@@ -71,11 +72,21 @@ impl Session {
         Ok(Reply::new(220, "Welcome to that host"))
     }
 
+    /// CCC (RFC 2228 section 3): 533 where the command itself came in clear, 534 where policy keeps TLS.
+    pub(super) fn ccc(&self) -> Reply {
+        if self.control.is_tls() {
+            Reply::new(534, "The control connection stays under TLS here")
+        } else {
+            Reply::new(533, "CCC comes under TLS only; this connection is in clear already")
+        }
+    }
+
     pub(super) fn pbsz(&mut self, size: &str) -> Result<Reply, Reply> {
         if !self.control.is_tls() {
             return Err(Reply::new(503, "AUTH TLS comes before PBSZ"));
         }
-        if size.trim().parse::<u32>().is_err() {
+        // RFC 2228 section 3: 32 bits.
+        if !number(size.trim()).is_some_and(|size| u32::try_from(size).is_ok()) {
             return Err(Reply::new(501, "PBSZ takes a number, and 0 is the one that TLS uses"));
         }
         if self.state.protection == Protection::Unset {

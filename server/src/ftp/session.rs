@@ -330,7 +330,7 @@ impl Session {
             Verb::Appe => return self.appe(argument).await,
             Verb::Auth => return self.auth(&text).await,
             Verb::Avbl => self.avbl(argument).await,
-            Verb::Ccc => Err(Reply::new(534, "The control connection stays under TLS here")),
+            Verb::Ccc => Err(self.ccc()),
             Verb::Cdup => self.cwd(b"..").await,
             Verb::Clnt => Ok(Reply::new(200, "Noted")),
             Verb::Csid => Self::csid(&text),

@@ -162,7 +162,11 @@ fn what_came_before_the_handshake_is_forgotten() {
     client.expect("PASS secret", 503);
     client.expect("AUTH TLS", 503);
     client.log_in();
-    client.expect("CCC", 534);
+    assert!(client.expect("CCC", 534).contains("stays under TLS"));
+    for size in ["", "+0", "-0", "0x0", "4294967296"] {
+        client.expect(&format!("PBSZ {size}"), 501);
+    }
+    client.expect("PBSZ 4294967295", 200);
 }
 
 #[test]

@@ -237,6 +237,7 @@ fn small_verbs() {
         ("AVBL", 213),
         ("AVBL /", 213),
         ("AVBL missing", 550),
+        ("CCC", 533),
         ("PBSZ 0", 503),
         ("PROT P", 503),
         ("FROB", 500),
