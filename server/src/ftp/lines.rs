@@ -4,7 +4,9 @@
 use super::command::MAX_LINE_BYTES;
 
 /// Longest line with its line end.
-const MAX_HELD_BYTES: usize = MAX_LINE_BYTES + 2;
+const MAX_ENDED_LINE_BYTES: usize = MAX_LINE_BYTES + 2;
+/// Commands that wait for a transfer to end; an ABOR behind more than that is not found before.
+const MAX_HELD_BYTES: usize = 64 * 1_024;
 /// What an idle session's buffer may keep allocated.
 const IDLE_CAPACITY_BYTES: usize = 512;
 
@@ -77,7 +79,7 @@ impl Lines {
     /// [`TooLong`], when no line end comes in time; nothing more can be read then.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let Some(end) = self.end() else {
-            return if self.room() == 0 { Err(TooLong) } else { Ok(None) };
+            return if self.bytes.len() >= MAX_ENDED_LINE_BYTES { Err(TooLong) } else { Ok(None) };
         };
         let line = trim(&self.bytes[..end]).to_vec();
         if line.len() > MAX_LINE_BYTES {
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_one_line_is_held() {
+    fn what_is_held_is_bounded() {
         let mut lines = Lines::default();
         for _ in 0..100 {
             lines.push(&[b'x'; 1000]);

@@ -51,7 +51,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     by(
         "pipelined commands",
-        "2,000 commands behind STOR",
+        "15,000 commands behind STOR",
         "each answered in its turn, the file lands",
         &[("server/src/ftp/tests/transfers.rs", "more_commands_than_are_kept_do_no_harm")],
     ),

@@ -66,6 +66,20 @@ fn abor_with_nothing_to_stop() {
 }
 
 #[test]
+fn abor_overtakes_thousands_of_commands() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let _data = client.begin("STOR a.bin");
+    client.send(&b"PWD\r\n".repeat(2_000));
+    client.send(b"ABOR\r\n");
+    client.heard(426);
+    client.heard(226);
+    for _ in 0..2_000 {
+        client.heard(257);
+    }
+}
+
+#[test]
 fn a_client_that_says_too_much_is_still_seen_to_go() {
     let rig = Rig::new();
     let bytes = payload(100_000);
@@ -75,7 +89,7 @@ fn a_client_that_says_too_much_is_still_seen_to_go() {
         data.write_all(&bytes).unwrap();
         until("receiving", || rig.delivery.registry().list()[0].received_bytes == 100_000);
         // More than is kept: nothing is read from here on.
-        client.send(&b"PWD\r\n".repeat(5_000));
+        client.send(&b"PWD\r\n".repeat(20_000));
         if !orderly {
             socket2::SockRef::from(client.wire.get_ref().socket()).set_linger(Some(Duration::ZERO)).unwrap();
         }

@@ -330,11 +330,11 @@ fn more_commands_than_are_kept_do_no_harm() {
     let rig = Rig::new();
     let mut client = rig.client();
     let mut data = client.begin("STOR a.bin");
-    client.send(&b"PWD\r\n".repeat(2_000));
+    client.send(&b"PWD\r\n".repeat(15_000));
     data.write_all(b"whole").unwrap();
     drop(data);
     client.heard(226);
-    for _ in 0..2_000 {
+    for _ in 0..15_000 {
         client.heard(257);
     }
     assert_eq!(rig.landed("a.bin").unwrap(), b"whole");
