@@ -86,7 +86,7 @@ impl Session {
             return Err(Reply::new(503, "AUTH TLS comes before PBSZ"));
         }
         // RFC 2228 section 3: 32 bits.
-        if !number(size.trim()).is_some_and(|size| u32::try_from(size).is_ok()) {
+        if number(size.trim()).is_none_or(|size| size > u64::from(u32::MAX)) {
             return Err(Reply::new(501, "PBSZ takes a number, and 0 is the one that TLS uses"));
         }
         if self.state.protection == Protection::Unset {

@@ -288,12 +288,12 @@ mod tests {
         told.collect()
     }
 
-    fn names(names: &[&'static str]) -> Listing {
-        listing(names.to_vec().into_iter().map(str::to_owned))
+    fn names(names: &'static [&'static str]) -> Listing {
+        listing(names.iter().map(|name| (*name).to_owned()))
     }
 
-    fn bare(names: &[&'static str]) -> Names {
-        Box::new(names.to_vec().into_iter().map(|name| Ok(name.to_owned())))
+    fn bare(names: &'static [&'static str]) -> Names {
+        Box::new(names.iter().map(|name| Ok((*name).to_owned())))
     }
 
     #[test]
@@ -322,15 +322,16 @@ mod tests {
 
     #[test]
     fn a_name_that_would_forge_lines_is_left_out() {
-        let odd = ["a", "b\r\n-rw", "c\u{1b}"];
-        assert_eq!(told(&mut Walk::new(names(&odd), None, Order::Storage)), ["a"]);
-        assert_eq!(told(&mut Walk::names(bare(&odd), None)), ["a"]);
+        const ODD: &[&str] = &["a", "b\r\n-rw", "c\u{1b}"];
+        assert_eq!(told(&mut Walk::new(names(ODD), None, Order::Storage)), ["a"]);
+        assert_eq!(told(&mut Walk::names(bare(ODD), None)), ["a"]);
     }
 
     #[test]
     fn patterns() {
-        let (all, glob) = (["a.jpg", ".b.jpg", "c.png"], || Glob::parse("*.jpg"));
-        assert_eq!(told(&mut Walk::new(names(&all), glob(), Order::Storage)), ["a.jpg", ".b.jpg"]);
-        assert_eq!(told(&mut Walk::names(bare(&all), glob())), ["a.jpg", ".b.jpg"]);
+        const ALL: &[&str] = &["a.jpg", ".b.jpg", "c.png"];
+        let glob = || Glob::parse("*.jpg");
+        assert_eq!(told(&mut Walk::new(names(ALL), glob(), Order::Storage)), ["a.jpg", ".b.jpg"]);
+        assert_eq!(told(&mut Walk::names(bare(ALL), glob())), ["a.jpg", ".b.jpg"]);
     }
 }

@@ -85,6 +85,12 @@ fn the_reserved_name_is_out_of_reach() {
     assert!(!listed.contains(&RESERVED_NAME.to_owned()), "{listed:?}");
     let bare: Vec<_> = store.names(&path("/")).unwrap().map(Result::unwrap).collect();
     assert_eq!(bare, listed);
+    // It is known by its number, whatever its name has become.
+    let moved = place.root().join("moved");
+    std::fs::rename(place.root().join(RESERVED_NAME), &moved).unwrap();
+    assert_eq!(store.list(&path("/")).unwrap().count(), listed.len());
+    assert_eq!(store.names(&path("/")).unwrap().count(), listed.len());
+    std::fs::rename(&moved, place.root().join(RESERVED_NAME)).unwrap();
     for folder in [format!("/{RESERVED_NAME}"), format!("/here/{RESERVED_NAME}"), "/link".to_owned()] {
         let part = path(&format!("{folder}/{id}.part"));
         let folder = path(&folder);
