@@ -4,13 +4,18 @@
 //! Without [`Faults`] a call costs one branch more than the bare system call.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps};
 use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Copied between two looks at whether it is still wanted: whole blocks, so that they can be cloned.
+const COPY_SLICE_BYTES: u64 = 16 * 1_024 * 1_024;
 
 /// A system call of an upload's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,9 +119,21 @@ impl Disk {
         self.run(Call::RenameSidecar, || Ok(rustix::fs::renameat(directory, from, directory, to)?))
     }
 
-    pub(crate) fn copy_landed(&self, mut from: &File, mut to: &File) -> io::Result<u64> {
-        // std's copy clones blocks or copies in the kernel where the file system can, and falls back to read and write.
-        self.run(Call::CopyLanded, || io::copy(&mut from, &mut to))
+    /// Copies a landed file from its beginning, a slice at a time; `step` hears of each, and ends the copy by saying false.
+    pub(crate) fn copy_landed(&self, from: &File, mut to: &File, step: &mut dyn FnMut(u64) -> bool) -> Result<u64> {
+        let mut copied = 0;
+        loop {
+            // std's copy clones blocks or copies in the kernel where the file system can, and falls back to read and
+            // write.
+            let slice = self.run(Call::CopyLanded, || io::copy(&mut from.take(COPY_SLICE_BYTES), &mut to))?;
+            copied += slice;
+            if !step(slice) {
+                return Err(Error::Stopped);
+            }
+            if slice < COPY_SLICE_BYTES {
+                return Ok(copied);
+            }
+        }
     }
 
     pub(crate) fn write_at(&self, file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
@@ -176,6 +193,6 @@ impl Disk {
 }
 
 /// `renameat2` with `RENAME_NOREPLACE`.
-pub(crate) fn rename_no_replace(from: (impl AsFd, &str), to: (impl AsFd, &str)) -> Result<(), Errno> {
+pub(crate) fn rename_no_replace(from: (impl AsFd, &str), to: (impl AsFd, &str)) -> std::result::Result<(), Errno> {
     rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE)
 }

@@ -52,6 +52,9 @@ pub enum Error {
     /// A name that cannot be a file's.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The caller stopped it; nothing of it is kept.
+    #[error("stopped")]
+    Stopped,
     /// The caller's own step between sync and publication failed; nothing became visible.
     #[error("publication called off: {0}")]
     CalledOff(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -392,6 +392,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NotFound`] when the directory is missing, [`Error::IsADirectory`] when one stands there,
     /// [`Error::Busy`], [`Error::BeyondEnd`], [`Error::Limit`] when the owner has too many staged.
     fn stage(&self, owner: &str, path: &VirtualPath, begin: Begin) -> Result<Box<dyn Upload>>;
+    /// The same with [`Begin::Append`]. Where that copies the landed file, `step` is told how many more bytes are
+    /// copied, slice by slice, and ends it by saying false.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], and those of [`Store::stage`].
+    fn append(&self, owner: &str, path: &VirtualPath, step: &mut dyn FnMut(u64) -> bool) -> Result<Box<dyn Upload>>;
     /// The owner's upload meant for `path`, suspended or under way, if any.
     fn staged(&self, owner: &str, path: &VirtualPath) -> Option<Suspended>;
     /// The owner's uploads meant for names directly in `directory`.

@@ -38,6 +38,13 @@ impl std::fmt::Debug for LocalStore {
     }
 }
 
+/// What an append begins with.
+struct Source<'a> {
+    landed: &'a dyn ReadAt,
+    /// Hears of each slice that is copied; false ends it.
+    step: &'a mut dyn FnMut(u64) -> bool,
+}
+
 impl LocalStore {
     /// Opens the store in `root`, and makes the folder if it is missing.
     ///
@@ -87,10 +94,11 @@ impl LocalStore {
     }
 
     /// A new upload: file, then the landed file's bytes for an append, then sidecar. Leaves nothing when that fails.
-    fn fresh(&self, owner: &str, path: &VirtualPath, landed: Option<&dyn ReadAt>) -> Result<Box<dyn Upload>> {
+    fn fresh(&self, owner: &str, path: &VirtualPath, landed: Option<Source<'_>>) -> Result<Box<dyn Upload>> {
         let shared = &self.shared;
         let id = UploadId::fresh();
         let live = shared.index().begin(id.clone(), owner, path)?;
+        let is_copy = landed.is_some();
         let made = self.stage_file(&live, landed).inspect_err(|_| {
             // Best effort: a file without sidecar is removed at the next start.
             let _ = shared.staging.remove(&id);
@@ -103,17 +111,17 @@ impl LocalStore {
             Ok(file) => {
                 let older = shared.index().take_older(&live);
                 shared.remove_outdated(older);
-                Ok(Box::new(StagedUpload::new(Arc::clone(shared), live, file, landed.is_some())))
+                Ok(Box::new(StagedUpload::new(Arc::clone(shared), live, file, is_copy)))
             }
         }
     }
 
-    fn stage_file(&self, live: &Live, landed: Option<&dyn ReadAt>) -> Result<std::fs::File> {
+    fn stage_file(&self, live: &Live, landed: Option<Source<'_>>) -> Result<std::fs::File> {
         let shared = &self.shared;
         let file = shared.staging.create(&live.id)?;
-        if let Some(landed) = landed {
+        if let Some(Source { landed, step }) = landed {
             let source = landed.as_file().ok_or(Error::NotPermitted)?;
-            live.set_size(shared.disk.copy_landed(source, &file)?);
+            live.set_size(shared.disk.copy_landed(source, &file, step)?);
             shared.disk.set_mode(&file, crate::facts::settable_mode(landed.stat().mode, false))?;
         }
         shared.staging.name(&live.id, &live.owner, &live.path)?;
@@ -263,14 +271,19 @@ impl Store for LocalStore {
                 None if offset > 0 => Err(Error::BeyondEnd { offset, held: 0 }),
                 None => self.fresh(owner, path, None),
             },
-            Begin::Append => match self.resume(owner, path, None)? {
-                Some(upload) => Ok(upload),
-                None => match self.shared.jail.open(path) {
-                    Ok(landed) => self.fresh(owner, path, Some(&landed)),
-                    Err(Error::NotFound) => self.fresh(owner, path, None),
-                    Err(error) => Err(error),
-                },
-            },
+            Begin::Append => self.append(owner, path, &mut |_| true),
+        }
+    }
+
+    fn append(&self, owner: &str, path: &VirtualPath, step: &mut dyn FnMut(u64) -> bool) -> Result<Box<dyn Upload>> {
+        self.check_target(owner, path)?;
+        if let Some(upload) = self.resume(owner, path, None)? {
+            return Ok(upload);
+        }
+        match self.shared.jail.open(path) {
+            Ok(landed) => self.fresh(owner, path, Some(Source { landed: &landed, step })),
+            Err(Error::NotFound) => self.fresh(owner, path, None),
+            Err(error) => Err(error),
         }
     }
 

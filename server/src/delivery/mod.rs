@@ -44,7 +44,7 @@ pub use hash::Algorithm;
 pub use ledger::Ledger;
 pub use refusal::{Reason, Refusal};
 pub use registry::{Activity, Registry, SessionInfo};
-pub use session::{Download, Listing, Names, Session};
+pub use session::{Download, Listing, Names, Session, Step};
 pub use temporary::TemporaryNames;
 pub use tree::{Cleared, Left};
 pub use upload::{Receipt, Upload};

@@ -78,6 +78,7 @@ impl From<storage::Error> for Refusal {
             E::BeyondEnd { .. } => Reason::BadOffset,
             E::Busy | E::Limit(_) => Reason::Busy,
             E::NoSpace => Reason::NoSpace,
+            E::Stopped => Reason::Incomplete,
             E::NotPermitted => Reason::Permission,
             E::Path(_) => Reason::BadName,
             _ => {

@@ -49,6 +49,8 @@ impl Download {
 /// The names in a directory as the user sees them: own suspended uploads with their partial size, client-side
 /// temporary names included, staging never. Iteration blocks: call from a thread that may.
 pub type Listing = Box<dyn Iterator<Item = Result<Entry, Refusal>> + Send>;
+/// Hears of progress in bytes; false stops.
+pub type Step = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 /// The same names without facts, which cost several times what the names do.
 pub type Names = Box<dyn Iterator<Item = Result<String, Refusal>> + Send>;
 
@@ -291,13 +293,26 @@ impl Session {
         begin: Begin,
         expected_bytes: Option<u64>,
     ) -> Result<Upload, Refusal> {
+        let step: Step = Arc::new(|_| true);
+        self.upload_by_steps(path, begin, expected_bytes, &step).await
+    }
+
+    /// The same. An append to a landed file begins with a copy of it: `step` is told how many more bytes are copied,
+    /// slice by slice, and ends it by saying false; nothing is kept then.
+    pub async fn upload_by_steps(
+        &self,
+        path: &VirtualPath,
+        begin: Begin,
+        expected_bytes: Option<u64>,
+        step: &Step,
+    ) -> Result<Upload, Refusal> {
         let store_path = self.0.place(path)?;
         let until = Instant::now() + LET_GO_WAIT;
         loop {
-            let (store_path, path) = (store_path.clone(), path.clone());
+            let (store_path, path, step) = (store_path.clone(), path.clone(), Arc::clone(step));
             let may_wait = begin != Begin::Fresh && Instant::now() < until;
             let attempt = self.blocking(move |shared| {
-                let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes);
+                let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes, &step);
                 Ok(match outcome {
                     Err(refusal) if may_wait && refusal.reason == Reason::Busy => None,
                     outcome => Some(outcome.inspect_err(|refusal| note_refusal(shared, &path, refusal))?),
@@ -445,6 +460,7 @@ fn begin_upload(
     store_path: VirtualPath,
     begin: Begin,
     expected_bytes: Option<u64>,
+    step: &Step,
 ) -> Result<Upload, Refusal> {
     let store = &shared.delivery.store;
     let grant = &shared.user.effective;
@@ -470,7 +486,10 @@ fn begin_upload(
         // It begins with a copy of what landed: there has to be room for that before it is made.
         account.fits(landed.size, replaces)?;
     }
-    let staged = store.stage(&shared.user.name, &store_path, begin)?;
+    let staged = match begin {
+        Begin::Append => store.append(&shared.user.name, &store_path, &mut |bytes| step(bytes))?,
+        Begin::Fresh | Begin::Resume { .. } => store.stage(&shared.user.name, &store_path, begin)?,
+    };
     // Built before its room is asked for, so that a refusal takes the path of every other one.
     let resumed = suspended.as_ref().is_some_and(|suspended| suspended.id == *staged.id());
     if let Some(old) = suspended.as_ref().filter(|_| !resumed) {

@@ -31,6 +31,8 @@ enum Awaited {
     End,
     /// The only one: but for STAT's and ABOR's, none may come before it.
     Answer,
+    /// The first: nothing has begun yet that QUIT would leave to its end.
+    Opening,
 }
 
 /// ABOR came.
@@ -65,18 +67,23 @@ impl Overheard {
     pub(super) fn unanswered(progress: &'static str) -> Self {
         Self { progress, awaited: Awaited::Answer, ..Self::default() }
     }
+
+    /// For what comes before the first reply of a transfer.
+    pub(super) fn before(progress: &'static str) -> Self {
+        Self { progress, awaited: Awaited::Opening, ..Self::default() }
+    }
 }
 
 impl Session {
     /// Waits for the outcome of what runs elsewhere, and answers what may be said meanwhile. No outcome: it died.
-    pub(super) async fn attend(
+    pub(super) async fn attend<T>(
         &mut self,
         course: &Course,
-        mut outcome: oneshot::Receiver<Outcome>,
+        mut outcome: oneshot::Receiver<T>,
         mut question: Option<oneshot::Receiver<Question>>,
         heard: &mut Overheard,
         files: &delivery::Session,
-    ) -> Result<Option<Outcome>, End> {
+    ) -> Result<Option<T>, End> {
         let lifecycle = self.engine.lifecycle.clone();
         // Commands may have come right behind the one that began this.
         self.overhear(course, heard).await?;
@@ -139,7 +146,7 @@ impl Session {
     /// Obeys NOOP, STAT, ABOR, QUIT. Other commands wait in their order; ABOR overtakes them.
     async fn overhear(&mut self, course: &Course, heard: &mut Overheard) -> Result<(), End> {
         while let Some(verb) = self.control.lines.peek().and_then(may_interrupt) {
-            if heard.awaited == Awaited::Answer && (verb == Verb::Noop || heard.progress.is_empty()) {
+            if heard.awaited != Awaited::End && (verb == Verb::Noop || heard.progress.is_empty()) {
                 break;
             }
             self.control.lines.take().ok();
@@ -149,11 +156,16 @@ impl Session {
                     let progress = course.progress(heard.progress);
                     let first = match heard.awaited {
                         Awaited::End => "A transfer runs:",
-                        Awaited::Answer => "The command before runs:",
+                        Awaited::Answer | Awaited::Opening => "The command before runs:",
                     };
                     self.say(&Reply::lines(211, first, progress, "End")).await?;
                 }
-                Verb::Quit => heard.quit = true,
+                Verb::Quit => {
+                    heard.quit = true;
+                    if heard.awaited == Awaited::Opening {
+                        course.cancel();
+                    }
+                }
                 _ => abort(course, heard),
             }
         }

@@ -182,30 +182,64 @@ impl Session {
             // A part that is cut off within a file could not be told from the whole: nothing would land whole or not at all.
             return self.say(&Reply::new(504, "RANG is for RETR and HASH; REST tells where an upload goes on")).await;
         }
+        let doing = |path: &VirtualPath| format!("{verb} {path}");
         let started = async {
             let path = self.new_file_path(name)?;
             if let Begin::Resume { offset } = begin {
                 self.offset_fits(offset)?;
             }
             // Beginning afresh gives up what is suspended: only when a data connection can follow.
-            let mut prepared = self.prepare()?;
-            let ascii = self.state.ascii;
-            // Only here the size announced is sure to be the whole file's.
-            let expected = announced_bytes.filter(|_| begin == Begin::Fresh && !ascii);
-            let name = path.file_name().unwrap_or_default();
-            let upload = begin_upload(&self.files()?, &path, begin, expected)
-                .await
-                .map_err(|refusal| file_refused(name, &refusal))?;
-            let (question, asked) = oneshot::channel();
-            prepared.question = Some(asked);
-            prepared.total_bytes = announced_bytes;
-            let job = Job::Receive(Incoming { upload, ascii, announced_bytes, question });
-            Ok((prepared, format!("{verb} {path}"), job))
+            Ok((self.prepare()?, self.files()?, path))
         };
-        match started.await {
-            Ok((prepared, doing, job)) => self.transfer(prepared, doing, opening, job).await,
-            Err(reply) => self.say(&reply).await,
+        let (mut prepared, files, path) = match started.await {
+            Ok(started) => started,
+            Err(reply) => return self.say(&reply).await,
+        };
+        let ascii = self.state.ascii;
+        // Only here the size announced is sure to be the whole file's.
+        let expected = announced_bytes.filter(|_| begin == Begin::Fresh && !ascii);
+        let Some(outcome) = self.begun(&files, &path, begin, expected, &doing(&path)).await? else { return Ok(()) };
+        let upload = match outcome {
+            Ok(upload) => upload,
+            Err(refusal) => {
+                return self.say(&file_refused(path.file_name().unwrap_or_default(), &refusal)).await;
+            }
+        };
+        let (question, asked) = oneshot::channel();
+        prepared.question = Some(asked);
+        prepared.total_bytes = announced_bytes;
+        let job = Job::Receive(Incoming { upload, ascii, announced_bytes, question });
+        self.transfer(prepared, doing(&path), opening, job).await
+    }
+
+    /// Begins an upload. What may have to copy a landed file first takes its time, and is attended meanwhile; `None` where
+    /// it was stopped, which is told then.
+    async fn begun(
+        &mut self,
+        files: &delivery::Session,
+        path: &VirtualPath,
+        begin: Begin,
+        expected_bytes: Option<u64>,
+        doing: &str,
+    ) -> Result<Option<Result<Upload, Refusal>>, End> {
+        if begin == Begin::Fresh {
+            return Ok(Some(files.upload(path, begin, expected_bytes).await));
         }
+        let mut heard = Overheard::before("bytes of the landed file are copied");
+        let (own, path) = (files.clone(), path.clone());
+        let (outcome, stopped) = self
+            .attended(doing, &mut heard, |course| async move {
+                begin_upload(&own, &path, begin, expected_bytes, &course).await
+            })
+            .await?;
+        if stopped {
+            drop(outcome);
+            files.doing("idle");
+            let reply = Reply::new(426, "Stopped before it began; nothing was changed");
+            return self.conclude(Some(Outcome::Answered(reply)), heard).await.map(|()| None);
+        }
+        let failed = || Refusal::new(Reason::Internal, "the server failed; nothing was changed; try again later");
+        Ok(Some(outcome.unwrap_or_else(|| Err(failed()))))
     }
 
     /// APPE and STOU know themselves where they begin. Who says REST before them means to send the rest of something,
@@ -289,8 +323,14 @@ async fn begin_upload(
     path: &VirtualPath,
     begin: Begin,
     expected_bytes: Option<u64>,
+    course: &Arc<Course>,
 ) -> Result<Upload, Refusal> {
-    let refusal = match (begin, files.upload(path, begin, expected_bytes).await) {
+    let counted = Arc::clone(course);
+    let step: delivery::Step = Arc::new(move |bytes| {
+        counted.add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        !counted.is_cancelled()
+    });
+    let refusal = match (begin, files.upload_by_steps(path, begin, expected_bytes, &step).await) {
         (Begin::Resume { .. }, Err(refusal)) if refusal.reason == Reason::BadOffset => refusal,
         (_, outcome) => return outcome,
     };
@@ -304,7 +344,11 @@ async fn begin_upload(
             format!("offset {offset} is beyond the {} bytes of the file", stat.size),
         ));
     }
-    let mut upload = files.upload(path, Begin::Append, expected_bytes).await?;
+    let mut upload = files.upload_by_steps(path, Begin::Append, expected_bytes, &step).await?;
+    if course.is_cancelled() {
+        // Whole, the copy is not kept; cut, it would be.
+        return Ok(upload);
+    }
     let cut = tokio::task::spawn_blocking(move || upload.truncate(offset).map(|()| upload));
     cut.await.map_err(|error| {
         tracing::error!(%error, "an upload could not be begun");

@@ -23,16 +23,32 @@ impl Session {
     where
         F: Future<Output = Reply> + Send + 'static,
     {
-        let Some(files) = self.files.clone() else { return Ok(()) };
+        let mut heard = Overheard::unanswered(progress);
+        let (reply, _) = self.attended(doing, &mut heard, begin).await?;
+        if let Some(files) = &self.files {
+            files.doing("idle");
+        }
+        self.conclude(reply.map(Outcome::Answered), heard).await
+    }
+
+    /// The same without telling anything of its end: what came of it, and whether it was stopped.
+    pub(super) async fn attended<F>(
+        &mut self,
+        doing: &str,
+        heard: &mut Overheard,
+        begin: impl FnOnce(Arc<Course>) -> F,
+    ) -> Result<(Option<F::Output>, bool), End>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let Some(files) = self.files.clone() else { return Ok((None, true)) };
         files.doing(doing);
         let course = Arc::new(Course::new(doing.to_owned(), None));
         let _stop = StopOnDrop(course.clone());
         let (done, outcome) = oneshot::channel();
         let work = begin(course.clone());
-        tokio::spawn(async move { done.send(Outcome::Answered(work.await)).ok() });
-        let mut heard = Overheard::unanswered(progress);
-        let outcome = self.attend(&course, outcome, None, &mut heard, &files).await?;
-        files.doing("idle");
-        self.conclude(outcome, heard).await
+        tokio::spawn(async move { done.send(work.await).ok() });
+        let outcome = self.attend(&course, outcome, None, heard, &files).await?;
+        Ok((outcome, course.is_cancelled()))
     }
 }

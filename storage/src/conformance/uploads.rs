@@ -231,6 +231,14 @@ fn append_landed(store: &dyn Store) {
     must(store.set_mode(&path("/a"), 0o600), "set mode");
     drop(must(store.stage("acme", &path("/a"), Begin::Append), "append"));
     assert!(store.all_staged().is_empty(), "a mere copy of the landed file is kept");
+    refused!(store.append("acme", &path("/a"), &mut |_| false), Error::Stopped, "an append stopped in its copy");
+    assert!(store.all_staged().is_empty(), "a copy that was stopped is kept");
+    let mut told = 0;
+    let copied = store.append("acme", &path("/a"), &mut |bytes| {
+        told += bytes;
+        true
+    });
+    assert_eq!((must(copied, "append").size(), told), (6, 6), "the copy's progress");
     let mut upload = must(store.stage("acme", &path("/a"), Begin::Append), "append");
     assert_eq!((upload.size(), upload.began_at()), (6, 6), "an append begins with the landed file's bytes");
     must(upload.write_at(6, b" more"), "write");

@@ -65,6 +65,45 @@ fn abor_with_nothing_to_stop() {
     assert!(client.ended());
 }
 
+/// 1 TiB of nothing takes no room, and longer to be copied than any test runs, where the file system does not clone it.
+#[test]
+fn a_copy_before_an_upload_can_be_stopped() {
+    let rig = Rig::new();
+    drop(rig.client());
+    let file = std::fs::File::create(rig.file("huge.bin")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let begin = |client: &mut Client, line: &str| {
+        if line.starts_with("STOR") {
+            client.expect("REST 1000000000000", 350);
+        }
+        client.passive();
+        client.send(format!("{line}\r\n").as_bytes());
+    };
+    for line in ["APPE huge.bin", "STOR huge.bin"] {
+        let mut client = rig.client();
+        begin(&mut client, line);
+        client.send(b"STAT\r\n");
+        let status = client.heard(211);
+        assert!(status.contains("The command before runs:\r\n "), "{status}");
+        assert!(status.contains("bytes of the landed file are copied"), "{status}");
+        client.send(b"ABOR\r\n");
+        assert!(client.heard(426).contains("nothing was changed"));
+        client.heard(226);
+        // The session goes on, and QUIT ends the copy too.
+        begin(&mut client, line);
+        client.send(b"QUIT\r\n");
+        client.heard(426);
+        client.heard(221);
+        let mut client = rig.client();
+        begin(&mut client, line);
+        until("copying", || client.expect("STAT", 211).contains("The command before runs"));
+        drop(client);
+        until("the end of the session", || rig.delivery.registry().count() == 0);
+        assert!(rig.client().expect("SIZE huge.bin", 213).starts_with("213 1099511627776\r"));
+        until("the end of the session", || rig.delivery.registry().count() == 0);
+    }
+}
+
 #[test]
 fn abor_overtakes_thousands_of_commands() {
     let rig = Rig::new();
