@@ -23,6 +23,8 @@ const BUSY_TIMEOUT_SECONDS: u64 = 10;
 const BUSY_RETRY: Duration = Duration::from_millis(10);
 /// Connections at a time. SQLite has one writer; the others read.
 const CONNECTIONS_MAX: u32 = 8;
+/// Prepared statements that the writer's connection keeps.
+const WRITER_STATEMENTS: usize = 64;
 /// Versions per room: this crate's migrations are 1..=999, the server's 1001..=1999.
 const VERSIONS_PER_ROOM: i64 = 1000;
 const PRIVATE_MODE: u32 = 0o600;
@@ -42,8 +44,9 @@ pub struct Database {
     pool: SqlitePool,
     options: SqliteConnectOptions,
     path: Arc<PathBuf>,
+    sync: Sync,
     /// Whose turn it is to write, and the connection that [`Database::writer`] keeps between turns.
-    writer: Arc<Mutex<Option<SqliteConnection>>>,
+    writer: Arc<Mutex<Option<rusqlite::Connection>>>,
 }
 
 impl Database {
@@ -65,7 +68,7 @@ impl Database {
             // The container's root file system is read-only: there may be no directory for temporary files.
             .pragma("temp_store", "MEMORY");
         let pool = connect(&options).await?;
-        let database = Self { pool, options, path: Arc::new(path.to_owned()), writer: Arc::default() };
+        let database = Self { pool, options, path: Arc::new(path.to_owned()), sync, writer: Arc::default() };
         database.migrate(&sqlx::migrate!("./migrations")).await?;
         Ok(database)
     }
@@ -88,22 +91,27 @@ impl Database {
         Ok(Write { transaction, _turn: turn })
     }
 
-    /// The same for somebody who writes all day: a connection that is kept, so that a write costs no round through the
-    /// pool, which asks a connection whether it lives before and after each use. A statement may be several, with BEGIN
-    /// and COMMIT among them: every trip to the connection's own thread costs two task switches.
+    /// The same for somebody who writes all day, on a thread that may block: a connection that is kept, and that works on
+    /// the caller's thread. The pool's connections have threads of their own, and each statement costs two task switches.
     ///
     /// # Errors
-    /// [`Error::Database`], also when the database is closed.
-    pub async fn writer(&self) -> Result<Writer<'_>> {
-        let mut slot = self.writer.lock().await;
+    /// [`Error::Writer`]; [`Error::Database`] when the database is closed.
+    pub fn writer(&self) -> Result<Writer<'_>> {
+        let mut slot = self.writer.blocking_lock();
         if self.pool.is_closed() {
             return Err(sqlx::Error::PoolClosed.into());
         }
         let connection = match slot.take() {
             Some(connection) => connection,
-            None => SqliteConnection::connect_with(&self.options).await?,
+            None => open_writer(&self.path, self.sync)?,
         };
         Ok(Writer { connection, slot })
+    }
+
+    /// Does a commit wait until the device has it?
+    #[must_use]
+    pub fn sync(&self) -> Sync {
+        self.sync
     }
 
     /// Applies those of `migrations` that are missing, all or none of them. Other rooms' migrations are left alone.
@@ -223,9 +231,7 @@ impl Database {
     /// Lets go of the file. What is under way ends first.
     pub async fn close(&self) {
         self.pool.close().await;
-        if let Some(connection) = self.writer.lock().await.take() {
-            connection.close().await.ok();
-        }
+        drop(self.writer.lock().await.take());
     }
 }
 
@@ -243,7 +249,7 @@ pub struct Names {
 pub struct Write<'a> {
     transaction: Transaction<'static, Sqlite>,
     // After the transaction: fields drop in order, and the next writer's turn comes when this one is through.
-    _turn: MutexGuard<'a, Option<SqliteConnection>>,
+    _turn: MutexGuard<'a, Option<rusqlite::Connection>>,
 }
 
 impl Write<'_> {
@@ -274,8 +280,9 @@ impl DerefMut for Write<'_> {
 /// it a transaction that was left half-way.
 #[derive(Debug)]
 pub struct Writer<'a> {
-    connection: SqliteConnection,
-    slot: MutexGuard<'a, Option<SqliteConnection>>,
+    // Before the slot: it is closed before the next turn begins.
+    connection: rusqlite::Connection,
+    slot: MutexGuard<'a, Option<rusqlite::Connection>>,
 }
 
 impl Writer<'_> {
@@ -283,24 +290,13 @@ impl Writer<'_> {
     pub fn keep(mut self) {
         *self.slot = Some(self.connection);
     }
-
-    /// Something failed: nothing of it stays.
-    pub async fn give_up(self) {
-        self.connection.close().await.ok();
-    }
 }
 
 impl Deref for Writer<'_> {
-    type Target = SqliteConnection;
+    type Target = rusqlite::Connection;
 
-    fn deref(&self) -> &SqliteConnection {
+    fn deref(&self) -> &rusqlite::Connection {
         &self.connection
-    }
-}
-
-impl DerefMut for Writer<'_> {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
     }
 }
 
@@ -332,6 +328,23 @@ impl Watch {
 
 /// Opens the pool. When several programs meet at a new file, one makes it a write-ahead-log file, and SQLite tells the
 /// others at once that it is locked, without waiting the time that it was told to.
+fn open_writer(path: &Path, sync: Sync) -> Result<rusqlite::Connection> {
+    use rusqlite::OpenFlags;
+    // It is never used by two threads at once: SQLite's own lock around each call is left out.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(BUSY_TIMEOUT_SECONDS))?;
+    connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS);
+    let synchronous = match sync {
+        Sync::Full => "FULL",
+        Sync::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
+}
+
 async fn connect(options: &SqliteConnectOptions) -> Result<SqlitePool> {
     let patience = Duration::from_secs(BUSY_TIMEOUT_SECONDS);
     let deadline = tokio::time::Instant::now() + patience;

@@ -166,6 +166,9 @@ pub enum Error {
     /// SQLite failed.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// SQLite failed on the writer's connection.
+    #[error("database: {0}")]
+    Writer(#[from] rusqlite::Error),
     /// A stored value cannot be read.
     #[error("the database holds a value that cannot be read: {0}")]
     Stored(#[from] serde_json::Error),

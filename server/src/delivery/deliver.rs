@@ -66,7 +66,7 @@ fn deliver(
         client_address: shared.peer.ip().to_string(),
         started: temporary.started,
     };
-    ledger.intend(intent)?.wait()?;
+    ledger.intend(intent).wait()?;
     let landed = match rename_landed(shared, store_from, store_to, true) {
         Ok(landed) => landed,
         Err(refusal) => {

@@ -1,23 +1,18 @@
-//! The ledger: intents before a landing, receipts after it, refusals and suspensions; written by one task that commits
-//! whatever waits in one transaction. Knows rows, not rules, and no file.
+//! The ledger: intents before a landing, receipts after it, refusals and suspensions. Knows rows, not rules, and no file;
+//! how writes come to share a commit is the writer's.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use landfall_auth::Database;
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Connection, Row, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
 
 use super::refusal::Refusal;
-use super::statements::bound;
+use super::writer::{Pending, Writer};
 
-/// Writes waiting for the writer; a caller that finds the queue full waits.
-const QUEUE_ROWS: usize = 4_096;
-/// Rows in one transaction at most.
-const BATCH_ROWS: usize = 256;
 /// Rows that one query returns at most, unless it asks for fewer.
 pub const QUERY_ROWS: u32 = 10_000;
 
@@ -118,42 +113,18 @@ pub(super) enum Write {
     Forget(SystemTime),
 }
 
-struct Waiting {
-    write: Write,
-    done: Option<oneshot::Sender<Result<(), String>>>,
-}
-
-/// The ledger's writing end. Cheap to clone.
+/// The ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    queue: mpsc::Sender<Waiting>,
+    writer: Writer,
     database: Database,
 }
 
-/// A write under way; `wait` for its commit on a thread that may block.
-pub(super) struct Pending(oneshot::Receiver<Result<(), String>>);
-
-impl Pending {
-    pub(super) fn wait(self) -> Result<(), Refusal> {
-        match self.0.blocking_recv() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(detail)) => Err(unwritable(&detail)),
-            Err(_) => Err(unwritable("the ledger's writer has stopped")),
-        }
-    }
-}
-
-fn unwritable(detail: &str) -> Refusal {
-    Refusal::internal(format_args!("ledger: {detail}"))
-}
-
 impl Ledger {
-    /// Starts the writer on a database whose migrations have run. It ends when the last handle is dropped.
+    /// On a database whose migrations have run.
     #[must_use]
     pub fn start(database: Database) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE_ROWS);
-        tokio::spawn(write_all(database.clone(), waiting));
-        Self { queue, database }
+        Self { writer: Writer::start(database.clone()), database }
     }
 
     /// Resolves when the database answers a query.
@@ -166,59 +137,48 @@ impl Ledger {
 
     /// Resolves when everything that waits has been written.
     pub async fn flush(&self) {
-        let (done, written) = oneshot::channel();
-        let marker = Waiting { write: Write::Withdraw(String::new()), done: Some(done) };
-        if self.queue.send(marker).await.is_ok() {
-            written.await.ok();
-        }
-    }
-
-    fn send(&self, write: Write) -> Result<Pending, Refusal> {
-        let (done, receipt) = oneshot::channel();
-        self.queue
-            .blocking_send(Waiting { write, done: Some(done) })
-            .map_err(|_| unwritable("the ledger's writer has stopped"))?;
-        Ok(Pending(receipt))
+        let writer = self.writer.clone();
+        tokio::task::spawn_blocking(move || writer.flush()).await.ok();
     }
 
     /// Begins to write an intent; the name may become visible once it is committed.
-    pub(super) fn intend(&self, intent: Intent) -> Result<Pending, Refusal> {
-        self.send(Write::Intend(intent))
+    pub(super) fn intend(&self, intent: Intent) -> Pending {
+        self.writer.begin(Write::Intend(intent))
     }
 
-    /// Writes a receipt and takes its intent back, in one transaction.
+    /// Writes a receipt and takes its intent back, in one transaction. Blocks.
     pub(super) fn settle(&self, entry: Entry, superseded: Option<Superseded>) -> Result<(), Refusal> {
-        self.send(Write::Settle(entry, superseded))?.wait()
+        self.writer.begin(Write::Settle(entry, superseded)).wait()
     }
 
     /// The same for a file that landed under a temporary name: no receipt yet.
     pub(super) fn settle_temporary(&self, temporary: Temporary, superseded: Option<Superseded>) -> Result<(), Refusal> {
-        self.send(Write::SettleTemporary(temporary, superseded))?.wait()
+        self.writer.begin(Write::SettleTemporary(temporary, superseded)).wait()
     }
 
     /// Takes an intent back: nothing became visible.
     pub(super) fn withdraw(&self, id: &str) {
-        self.post(Write::Withdraw(id.to_owned()));
+        self.writer.post(Write::Withdraw(id.to_owned()));
     }
 
     /// Notes a refusal or a suspension without waiting: both are told by the staged bytes or the log as well.
     pub(super) fn note(&self, entry: Entry) {
-        self.post(Write::Note(entry));
+        self.writer.post(Write::Note(entry));
     }
 
     /// Turns the row of a suspended upload whose bytes are gone into a refusal with that reason.
     pub(super) fn end(&self, id: &str, reason: &str) {
-        self.post(Write::End { id: id.to_owned(), reason: reason.to_owned() });
+        self.writer.post(Write::End { id: id.to_owned(), reason: reason.to_owned() });
     }
 
     /// Removes the row of a suspended upload that its owner gave up.
     pub(super) fn forget(&self, id: &str) {
-        self.post(Write::Remove(id.to_owned()));
+        self.writer.post(Write::Remove(id.to_owned()));
     }
 
     /// Notes an upload that takes its time, so that its row is complete should the server be killed.
     pub(super) fn under_way(&self, entry: Entry) {
-        self.post(Write::UnderWay(entry));
+        self.writer.post(Write::UnderWay(entry));
     }
 
     /// What is noted of uploads that were under way when the server was killed, by their identity.
@@ -240,13 +200,7 @@ impl Ledger {
 
     /// Forgets files under temporary names that began before `time`.
     pub(super) fn forget_temporaries(&self, time: SystemTime) {
-        self.post(Write::Forget(time));
-    }
-
-    fn post(&self, write: Write) {
-        if self.queue.try_send(Waiting { write, done: None }).is_err() {
-            tracing::error!("the ledger's queue is full; a suspension or refusal is missing from the ledger");
-        }
+        self.writer.post(Write::Forget(time));
     }
 
     /// The row of a file that landed under a temporary name, if that very file still stands there.
@@ -311,55 +265,6 @@ impl Ledger {
     pub(super) async fn suspended_ids(&self) -> Result<Vec<String>, sqlx::Error> {
         sqlx::query_scalar("SELECT id FROM receipts WHERE status = 'suspended'").fetch_all(self.database.pool()).await
     }
-}
-
-/// The writer: takes what waits, commits it together, answers everybody. One bad row must not fail its neighbours, so
-/// a batch that fails is written again row by row.
-async fn write_all(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
-    while waiting.recv_many(&mut batch, BATCH_ROWS).await > 0 {
-        let writes: Vec<&Write> = batch.iter().map(|row| &row.write).collect();
-        let together = commit(&database, &writes).await;
-        let single = batch.len() == 1;
-        for Waiting { write, done } in batch.drain(..) {
-            let outcome = match &together {
-                Ok(()) => Ok(()),
-                Err(error) if single => Err(error.to_string()),
-                Err(_) => commit(&database, &[&write]).await.map_err(|error| error.to_string()),
-            };
-            match (done, outcome) {
-                // The caller may have gone with its connection; the row is written all the same.
-                (Some(done), outcome) => drop(done.send(outcome)),
-                (None, Err(error)) => tracing::error!(%error, "a row is missing from the ledger"),
-                (None, Ok(())) => {}
-            }
-        }
-    }
-}
-
-async fn commit(database: &Database, writes: &[&Write]) -> Result<(), landfall_auth::Error> {
-    let mut turn = database.writer().await?;
-    match commit_on(&mut turn, writes).await {
-        Ok(()) => {
-            turn.keep();
-            Ok(())
-        }
-        Err(error) => {
-            turn.give_up().await;
-            Err(error.into())
-        }
-    }
-}
-
-async fn commit_on(connection: &mut SqliteConnection, writes: &[&Write]) -> Result<(), sqlx::Error> {
-    if let [write] = writes {
-        return bound(write, |statements| statements.alone).execute(connection).await.map(drop);
-    }
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for write in writes {
-        bound(write, |statements| statements.among).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await
 }
 
 /// Which rows to show.

@@ -12,6 +12,7 @@
 //! | `quota.rs` | room per user |
 //! | `ledger.rs` | intents, receipts, refusals, suspensions |
 //! | `statements.rs` | the SQL of its writes |
+//! | `writer.rs` | how they come to share a commit |
 //! | `reconcile.rs` | brings ledger and storage to agreement at the start |
 //! | `registry.rs` | who is in |
 
@@ -31,6 +32,7 @@ mod temporary;
 mod tests;
 mod tree;
 pub mod upload;
+mod writer;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

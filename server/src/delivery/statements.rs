@@ -1,134 +1,116 @@
-//! The SQL of the ledger's writes, with their values. Knows no connection and no queue.
+//! The SQL of the ledger's writes, with their values. Knows no transaction and no queue.
 
-use sqlx::Sqlite;
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
+use rusqlite::{Connection, Params, Result, params};
 
 use super::ledger::{Entry, Status, Superseded, Write, millis, signed};
 
-/// The statements of one write: by themselves a whole transaction, or part of one. However many they are, they go to the
-/// database's thread in one trip, since a trip costs two task switches, and there are two writes to every landing.
-pub(super) struct Statements {
-    pub(super) alone: &'static str,
-    pub(super) among: &'static str,
-}
-
-macro_rules! statements {
-    ($($sql:literal),+) => {
-        Statements {
-            alone: concat!("BEGIN IMMEDIATE; ", $($sql, "; "),+, "COMMIT"),
-            among: concat!($($sql, "; "),+),
-        }
-    };
-}
-
-const INTEND: Statements = statements!("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
-const WITHDRAW: Statements = statements!("DELETE FROM intents WHERE id = ?");
-const REMOVE: Statements = statements!("DELETE FROM receipts WHERE id = ? AND status = 'suspended'");
-const UNDER_WAY: Statements = statements!("INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?)");
-const FORGET: Statements = statements!("DELETE FROM temporaries WHERE started < ?");
+const INTEND: &str = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?";
+const REMOVE: &str = "DELETE FROM receipts WHERE id = ?";
+const REMOVE_SUSPENDED: &str = "DELETE FROM receipts WHERE id = ? AND status = 'suspended'";
+const BEGIN_UNDER_WAY: &str = "INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?)";
+const END_UNDER_WAY: &str = "DELETE FROM under_way WHERE id = ?";
+const KEEP_TEMPORARY: &str = "INSERT OR REPLACE INTO temporaries VALUES (?, ?, ?, ?, ?, ?)";
+const END_TEMPORARY: &str = "DELETE FROM temporaries WHERE id = ?";
+const FORGET_TEMPORARIES: &str = "DELETE FROM temporaries WHERE started < ?";
 /// An earlier row of the same upload keeps its start; the new one gets a new `seq`, so that followers see it.
-const NOTE: Statements = statements!(
-    "DELETE FROM under_way WHERE id = ?",
-    "INSERT OR REPLACE INTO receipts \
+const ENTER: &str = "INSERT OR REPLACE INTO receipts \
      (id, user, path, size, sha256, protocol, client_address, landed, changed, status, reason, identity, started) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, COALESCE((SELECT started FROM receipts WHERE id = ?), ?))"
-);
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+     COALESCE((SELECT started FROM receipts WHERE id = ?1), ?13))";
 /// With the status in so many words, so that the index of suspended rows serves it.
-const SETTLE: Statements = statements!(
-    "DELETE FROM under_way WHERE id = ?",
-    "INSERT OR REPLACE INTO receipts \
-     (id, user, path, size, sha256, protocol, client_address, landed, changed, status, reason, identity, started) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, COALESCE((SELECT started FROM receipts WHERE id = ?), ?))",
-    "DELETE FROM intents WHERE id = ?",
-    "DELETE FROM receipts WHERE user = ? AND path = ? AND status = 'suspended' AND id IS NOT ?",
-    "DELETE FROM temporaries WHERE id = ?"
-);
-/// A resumed upload may have a row that calls it suspended; its bytes stand under the temporary name now.
-const SETTLE_TEMPORARY: Statements = statements!(
-    "INSERT OR REPLACE INTO temporaries VALUES (?, ?, ?, ?, ?, ?)",
-    "DELETE FROM receipts WHERE id = ?",
-    "DELETE FROM under_way WHERE id = ?",
-    "DELETE FROM intents WHERE id = ?",
-    "DELETE FROM receipts WHERE user = ? AND path = ? AND status = 'suspended' AND id IS NOT ?"
-);
-const END: Statements = statements!(
-    "INSERT OR REPLACE INTO receipts \
+const SUPERSEDE: &str = "DELETE FROM receipts WHERE user = ? AND path = ? AND status = 'suspended' AND id IS NOT ?";
+const END: &str = "INSERT OR REPLACE INTO receipts \
      (id, user, path, size, protocol, client_address, changed, status, reason, started) \
      SELECT id, user, path, size, protocol, client_address, ?, 'refused', ?, started \
-     FROM receipts WHERE id = ? AND status = 'suspended'"
-);
+     FROM receipts WHERE id = ? AND status = 'suspended'";
 
-pub(super) type Bound<'a> = Query<'a, Sqlite, SqliteArguments>;
-
-/// A write's statements with their values, in the order of the question marks.
-pub(super) fn bound(write: &Write, form: fn(&Statements) -> &'static str) -> Bound<'_> {
-    let query = |statements: &Statements| sqlx::query(form(statements));
+/// Carries out one write, as part of the caller's transaction.
+pub(super) fn carry_out(connection: &Connection, write: &Write) -> Result<()> {
+    let run = |sql, values: &[&dyn rusqlite::ToSql]| run(connection, sql, values);
     match write {
-        Write::Intend(intent) => query(&INTEND)
-            .bind(&intent.id)
-            .bind(&intent.user)
-            .bind(&intent.path)
-            .bind(&intent.store_path)
-            .bind(signed(intent.size))
-            .bind(&intent.sha256)
-            .bind(&intent.protocol)
-            .bind(&intent.client_address)
-            .bind(millis(intent.started)),
+        Write::Intend(intent) => run(
+            INTEND,
+            params![
+                intent.id,
+                intent.user,
+                intent.path,
+                intent.store_path,
+                signed(intent.size),
+                intent.sha256,
+                intent.protocol,
+                intent.client_address,
+                millis(intent.started)
+            ],
+        ),
         Write::Settle(entry, superseded) => {
-            let settled = bind_entry(query(&SETTLE), entry).bind(&entry.id);
-            bind_superseded(settled, superseded.as_ref()).bind(&entry.id)
+            run(END_UNDER_WAY, params![entry.id])?;
+            enter(connection, entry)?;
+            run(WITHDRAW, params![entry.id])?;
+            supersede(connection, superseded.as_ref())?;
+            run(END_TEMPORARY, params![entry.id])
         }
         Write::SettleTemporary(temporary, superseded) => {
-            let settled = query(&SETTLE_TEMPORARY)
-                .bind(&temporary.store_path)
-                .bind(&temporary.id)
-                .bind(signed(temporary.size))
-                .bind(temporary.inode.cast_signed())
-                .bind(&temporary.sha256)
-                .bind(millis(temporary.started))
-                .bind(&temporary.id)
-                .bind(&temporary.id)
-                .bind(&temporary.id);
-            bind_superseded(settled, superseded.as_ref())
+            run(
+                KEEP_TEMPORARY,
+                params![
+                    temporary.store_path,
+                    temporary.id,
+                    signed(temporary.size),
+                    temporary.inode.cast_signed(),
+                    temporary.sha256,
+                    millis(temporary.started)
+                ],
+            )?;
+            // A resumed upload may have a row that calls it suspended; its bytes stand under the temporary name now.
+            run(REMOVE, params![temporary.id])?;
+            run(END_UNDER_WAY, params![temporary.id])?;
+            run(WITHDRAW, params![temporary.id])?;
+            supersede(connection, superseded.as_ref())
         }
-        Write::Note(entry) => bind_entry(query(&NOTE), entry),
-        Write::Withdraw(id) => query(&WITHDRAW).bind(id),
-        Write::Remove(id) => query(&REMOVE).bind(id),
-        Write::UnderWay(entry) => query(&UNDER_WAY)
-            .bind(&entry.id)
-            .bind(entry.protocol)
-            .bind(&entry.client_address)
-            .bind(millis(entry.started)),
-        Write::End { id, reason } => query(&END).bind(millis(crate::clock::now())).bind(reason).bind(id),
-        Write::Forget(time) => query(&FORGET).bind(millis(*time)),
+        Write::Note(entry) => {
+            run(END_UNDER_WAY, params![entry.id])?;
+            enter(connection, entry)
+        }
+        Write::Withdraw(id) => run(WITHDRAW, params![id]),
+        Write::Remove(id) => run(REMOVE_SUSPENDED, params![id]),
+        Write::UnderWay(entry) => {
+            run(BEGIN_UNDER_WAY, params![entry.id, entry.protocol, entry.client_address, millis(entry.started)])
+        }
+        Write::End { id, reason } => run(END, params![millis(crate::clock::now()), reason, id]),
+        Write::Forget(time) => run(FORGET_TEMPORARIES, params![millis(*time)]),
     }
 }
 
-fn bind_entry<'a>(query: Bound<'a>, entry: &'a Entry) -> Bound<'a> {
-    let now = millis(crate::clock::now());
-    query
-        .bind(&entry.id)
-        .bind(&entry.id)
-        .bind(&entry.user)
-        .bind(&entry.path)
-        .bind(signed(entry.size))
-        .bind(entry.sha256.as_deref())
-        .bind(entry.protocol)
-        .bind(&entry.client_address)
-        .bind((entry.status == Status::Landed).then_some(now))
-        .bind(now)
-        .bind(entry.status.as_str())
-        .bind(entry.reason.as_deref())
-        .bind(entry.identity.as_deref())
-        .bind(&entry.id)
-        .bind(millis(entry.started))
+/// Prepared once for each connection.
+pub(super) fn run(connection: &Connection, sql: &'static str, values: impl Params) -> Result<()> {
+    connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
-/// Nothing superseded: nobody's user name is null.
-fn bind_superseded<'a>(query: Bound<'a>, superseded: Option<&'a Superseded>) -> Bound<'a> {
-    query
-        .bind(superseded.map(|superseded| superseded.user.as_str()))
-        .bind(superseded.map(|superseded| superseded.path.as_str()))
-        .bind(superseded.and_then(|superseded| superseded.kept.as_deref()))
+fn enter(connection: &Connection, entry: &Entry) -> Result<()> {
+    let now = millis(crate::clock::now());
+    run(
+        connection,
+        ENTER,
+        params![
+            entry.id,
+            entry.user,
+            entry.path,
+            signed(entry.size),
+            entry.sha256,
+            entry.protocol,
+            entry.client_address,
+            (entry.status == Status::Landed).then_some(now),
+            now,
+            entry.status.as_str(),
+            entry.reason,
+            entry.identity,
+            millis(entry.started)
+        ],
+    )
+}
+
+fn supersede(connection: &Connection, superseded: Option<&Superseded>) -> Result<()> {
+    let Some(Superseded { user, path, kept }) = superseded else { return Ok(()) };
+    run(connection, SUPERSEDE, params![user, path, kept])
 }

@@ -8,11 +8,12 @@ use landfall_storage::{self as storage, Error, Replace, VirtualPath};
 
 use super::digest::{Piece, RunningDigest};
 use super::hash;
-use super::ledger::{Entry, Intent, Pending, Status, Temporary};
+use super::ledger::{Entry, Intent, Status, Temporary};
 use super::policy::{self, Facts, Placement, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
 use super::session::Shared;
+use super::writer::Pending;
 
 /// An upload that takes longer is noted in the ledger, in case that the server is killed. Shorter ones, of which there are
 /// many, are not worth a row of their own.
@@ -331,7 +332,7 @@ impl Upload {
             }
             let intent = self.intent(staged, &store_path, sha256);
             // The intent's commit and the file's sync wait for the disk side by side.
-            let mut pending: Option<Pending> = Some(ledger.intend(intent).map_err(|refusal| (refusal, true))?);
+            let mut pending: Option<Pending> = Some(ledger.intend(intent));
             outcome = staged.publish(&store_path, replace, &mut |_| {
                 if let Some(pending) = pending.take() {
                     pending.wait()?;

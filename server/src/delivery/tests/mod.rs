@@ -415,7 +415,7 @@ async fn a_crash_between_intent_and_receipt_is_settled_at_the_start() {
             started: crate::clock::now(),
         };
         let ledger = room.delivery.ledger.clone();
-        tokio::task::spawn_blocking(move || ledger.intend(intent).unwrap().wait().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || ledger.intend(intent).wait().unwrap()).await.unwrap();
     }
     let room = room.restart().await;
     let rows = room.ledger().await;
