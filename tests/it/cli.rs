@@ -353,7 +353,7 @@ fn the_example_configuration_is_all_defaults() {
     for key in defaults["sources"].as_object().unwrap().keys() {
         let last = key.rsplit('.').next().unwrap();
         let there = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{last} = ")));
-        let list = text.lines().any(|line| line.trim_start_matches("# ") == format!("[[{key}]]"));
-        assert!(there || list, "{key} is missing");
+        let table = text.lines().any(|line| line.trim_start_matches("# ") == format!("[[{key}]]"));
+        assert!(there || table, "{key} is missing");
     }
 }
