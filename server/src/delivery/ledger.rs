@@ -143,7 +143,7 @@ impl Ledger {
 
     /// Begins to write an intent; the name may become visible once it is committed.
     pub(super) fn intend(&self, intent: Intent) -> Pending {
-        self.writer.begin(Write::Intend(intent))
+        self.writer.begin_beside(Write::Intend(intent))
     }
 
     /// Writes a receipt and takes its intent back, in one transaction. Blocks.

@@ -72,14 +72,21 @@ impl Writer {
         Self { queue, wake }
     }
 
-    /// Begins a write. Where a commit waits for the device it is begun at once, beside what the caller does meanwhile.
+    /// Begins a write that is waited for at once.
     pub(super) fn begin(&self, write: Write) -> Pending {
         let done = Done::default();
         self.queue.waiting().push_back(Waiting { write, done: Some(done.clone()) });
+        Pending { queue: self.queue.clone(), done }
+    }
+
+    /// Begins a write that is waited for later. Where a commit waits for the device it runs beside what the caller does
+    /// meanwhile.
+    pub(super) fn begin_beside(&self, write: Write) -> Pending {
+        let pending = self.begin(write);
         if self.queue.database.sync() == Sync::Full {
             self.wake();
         }
-        Pending { queue: self.queue.clone(), done }
+        pending
     }
 
     /// A write that nobody waits for.
