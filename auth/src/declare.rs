@@ -12,6 +12,7 @@ use crate::key::PublicKey;
 use crate::name::{check_name, from_seconds, to_seconds};
 use crate::rows::{self, Columns, Record};
 use crate::secret::Secret;
+use crate::totp::Totp;
 use crate::user::Source;
 use crate::users::{Users, check_columns, parse_keys};
 
@@ -142,6 +143,7 @@ fn check(user: DeclaredUser) -> Result<Wanted> {
         // As it comes back from the database, so that the two can be compared.
         expires: user.expires.map(|end| from_seconds(to_seconds(end))),
         password_hash: user.password_hash,
+        totp_secret: user.totp_secret.map(|text| Totp::parse(text.expose())).transpose()?.as_ref().map(Totp::base32),
         grant: user.grant,
     };
     check_columns(&columns, &user.groups)?;

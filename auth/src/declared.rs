@@ -17,6 +17,8 @@ pub struct DeclaredUser {
     pub password: Option<Secret>,
     /// Or its hash.
     pub password_hash: Option<String>,
+    /// What the user's authenticator app shares, in base32.
+    pub totp_secret: Option<Secret>,
     /// Public keys, one line each.
     pub public_keys: Vec<String>,
     /// Absolute path of the user's root on the storage; `None` means `/NAME`.

@@ -1,6 +1,7 @@
 //! Groups: users that share a grant. Who is in which is the users' side.
 
 use crate::error::{Error, Kind, Result};
+use crate::factors::check_factors;
 use crate::name::check_name;
 use crate::user::{Grant, Group};
 use crate::users::Users;
@@ -19,9 +20,10 @@ impl Users {
     /// Adds a group.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::AlreadyExists`], also when a name differs only in case.
+    /// [`Error::InvalidName`]; [`Error::Invalid`]; [`Error::AlreadyExists`], also when a name differs only in case.
     pub async fn add_group(&self, group: &Group) -> Result<()> {
         check_name(&group.name)?;
+        check_factors(group.grant.factors.as_deref().unwrap_or_default())?;
         let mut write = self.db.write().await?;
         let taken: Option<String> = sqlx::query_scalar("SELECT name FROM user_groups WHERE name = ? COLLATE NOCASE")
             .bind(&group.name)
@@ -41,8 +43,9 @@ impl Users {
     /// Grants a group's members something else.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::Invalid`].
     pub async fn set_group(&self, name: &str, grant: &Grant) -> Result<()> {
+        check_factors(grant.factors.as_deref().unwrap_or_default())?;
         let mut write = self.db.write().await?;
         let done = sqlx::query("UPDATE user_groups SET granted = ? WHERE name = ?")
             .bind(serde_json::to_string(grant)?)

@@ -4,6 +4,7 @@
 //! sixty lines against a dependency whose only version in use here is a release candidate.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
 use base64ct::{Base64, Base64Unpadded, Encoding};
@@ -108,6 +109,20 @@ impl PublicKey {
     /// As the database has it.
     pub(crate) fn stored(normal: String, fingerprint: String, comment: String) -> Self {
         Self { normal, fingerprint, comment }
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = Error;
+
+    fn from_str(line: &str) -> Result<Self> {
+        Self::parse(line)
+    }
+}
+
+impl serde::Serialize for PublicKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

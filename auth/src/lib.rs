@@ -8,6 +8,8 @@
 //! | `waiting` | a bounded number of tries that wait, and of those of one network |
 //! | `hasher`, `hash`, `secret` | the bounded queue for hashing; the kinds of hashes; secrets in memory |
 //! | `users`, `groups`, `declare`, `rows` | changing and reading people; their SQL |
+//! | `factors` | several things to be shown in a row, and how far somebody is |
+//! | `totp` | verification codes that change with time |
 //! | `declared`, `key`, `name` | texts that people write, parsed and checked |
 //! | `db` | the SQLite file, shared with the rest of the server |
 //! | `user`, `error` | plain data |
@@ -20,6 +22,7 @@ mod db;
 mod declare;
 mod declared;
 mod error;
+mod factors;
 mod groups;
 mod hash;
 mod hasher;
@@ -31,6 +34,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod totp;
 pub mod user;
 mod users;
 mod waiting;
@@ -39,12 +43,14 @@ pub use db::{Database, Names, Sync, Watch, Write, Writer};
 pub use declare::{Synced, check_declared};
 pub use declared::{DeclaredUser, add_keys, key_owner, parse_users};
 pub use error::{Error, Kind, Result};
+pub use factors::{Factor, Passed, check_factors};
 pub use hash::{Cost, PASSWORD_MAX_BYTES};
 pub use hasher::{Hasher, WorkLimits, usual_running};
 pub use key::PublicKey;
-pub use login::{Attempt, Credential, Denied, Login};
+pub use login::{Attempt, Certificate, Credential, Denied, Login, Step, Unanswered};
 pub use name::is_name;
 pub use secret::{Secret, generate_password};
 pub use throttle::{Admission, Guess, Throttle, ThrottleLimits};
+pub use totp::Totp;
 pub use user::{Grant, Group, Network, Overwrite, Permissions, Protocol, Source, User};
 pub use users::{Change, GROUPS_MAX, KEYS_MAX, LastLogin, NewUser, Users};

@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::error::{Error, Kind, Result};
 use crate::key::PublicKey;
 use crate::name::{from_seconds, to_seconds};
+use crate::secret::Secret;
 use crate::user::{Grant, Group, Source, User};
 
 /// A user's row and what hangs on it.
@@ -15,11 +16,25 @@ pub(crate) struct Record {
     /// `effective` is not filled in yet.
     pub user: User,
     pub password_hash: Option<String>,
+    /// In base32.
+    pub totp_secret: Option<Secret>,
     /// In the user's order.
     pub groups: Vec<Group>,
     /// True when the key asked for is one of the user's.
     pub has_key: bool,
     pub last_login_seconds: Option<i64>,
+}
+
+impl Record {
+    /// Would all that a login is decided on be found as it is here?
+    pub(crate) fn admits_like(&self, other: &Self) -> bool {
+        let (user, of_other) = (&self.user, &other.user);
+        (user.id, user.disabled, user.expires, &user.grant)
+            == (of_other.id, of_other.disabled, of_other.expires, &of_other.grant)
+            && self.password_hash == other.password_hash
+            && self.totp_secret == other.totp_secret
+            && self.groups == other.groups
+    }
 }
 
 /// The columns of a user that a caller decides on.
@@ -30,13 +45,15 @@ pub(crate) struct Columns {
     pub disabled: bool,
     pub expires: Option<SystemTime>,
     pub password_hash: Option<String>,
+    pub totp_secret: Option<Secret>,
     pub grant: Grant,
 }
 
 macro_rules! select_users {
     ($rest:literal) => {
         concat!(
-            "SELECT u.id, u.name, u.home, u.email, u.disabled, u.expires_at, u.password_hash, u.granted, u.source, ",
+            "SELECT u.id, u.name, u.home, u.email, u.disabled, u.expires_at, u.password_hash, u.totp_secret, u.granted, ",
+            "u.source, ",
             "(SELECT count(*) FROM user_keys k WHERE k.user_id = u.id) AS key_count, ",
             "EXISTS (SELECT 1 FROM user_keys k WHERE k.user_id = u.id AND k.public_key = ?1) AS has_key, ",
             "(SELECT at FROM user_logins l WHERE l.user_id = u.id) AS last_login, ",
@@ -66,6 +83,7 @@ pub(crate) async fn all<'c>(executor: impl sqlx::SqliteExecutor<'c>) -> Result<V
 fn record(row: &SqliteRow) -> Result<Record> {
     let groups: Vec<Group> = serde_json::from_str(row.try_get("member_of")?)?;
     let password_hash: Option<String> = row.try_get("password_hash")?;
+    let totp_secret = row.try_get::<Option<String>, _>("totp_secret")?.map(Secret::new);
     let source = if row.try_get::<&str, _>("source")? == "config" { Source::Config } else { Source::Database };
     let user = User {
         id: row.try_get("id")?,
@@ -79,11 +97,13 @@ fn record(row: &SqliteRow) -> Result<Record> {
         effective: Grant::default(),
         source,
         has_password: password_hash.is_some(),
+        has_totp: totp_secret.is_some(),
         key_count: row.try_get("key_count")?,
     };
     Ok(Record {
         user,
         password_hash,
+        totp_secret,
         groups,
         has_key: row.try_get("has_key")?,
         last_login_seconds: row.try_get("last_login")?,
@@ -105,8 +125,8 @@ pub(crate) async fn insert(
     columns: &Columns,
 ) -> Result<i64> {
     Ok(sqlx::query_scalar(
-        "INSERT INTO users (name, source, home, email, disabled, expires_at, password_hash, granted) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO users (name, source, home, email, disabled, expires_at, password_hash, totp_secret, granted) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(name)
     .bind(match source {
@@ -118,6 +138,7 @@ pub(crate) async fn insert(
     .bind(columns.disabled)
     .bind(columns.expires.map(to_seconds))
     .bind(&columns.password_hash)
+    .bind(columns.totp_secret.as_ref().map(Secret::expose))
     .bind(serde_json::to_string(&columns.grant)?)
     .fetch_one(connection)
     .await?)
@@ -125,13 +146,15 @@ pub(crate) async fn insert(
 
 pub(crate) async fn update(connection: &mut SqliteConnection, id: i64, columns: &Columns) -> Result<()> {
     sqlx::query(
-        "UPDATE users SET home = ?, email = ?, disabled = ?, expires_at = ?, password_hash = ?, granted = ? WHERE id = ?",
+        "UPDATE users SET home = ?, email = ?, disabled = ?, expires_at = ?, password_hash = ?, totp_secret = ?, \
+         granted = ? WHERE id = ?",
     )
     .bind(&columns.home)
     .bind(&columns.email)
     .bind(columns.disabled)
     .bind(columns.expires.map(to_seconds))
     .bind(&columns.password_hash)
+    .bind(columns.totp_secret.as_ref().map(Secret::expose))
     .bind(serde_json::to_string(&columns.grant)?)
     .bind(id)
     .execute(connection)
@@ -147,6 +170,25 @@ pub(crate) async fn replace_hash(connection: &mut SqliteConnection, id: i64, old
         .bind(old)
         .execute(connection)
         .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Has anybody a verification code?
+pub(crate) async fn any_totp<'c>(executor: impl sqlx::SqliteExecutor<'c>) -> Result<bool> {
+    let any = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users WHERE totp_secret IS NOT NULL)");
+    Ok(any.fetch_one(executor).await?)
+}
+
+/// Uses up the code of a step. False when that one, or a later one, was used before.
+pub(crate) async fn spend_step(connection: &mut SqliteConnection, user: i64, step: u64) -> Result<bool> {
+    let done = sqlx::query(
+        "INSERT INTO user_totp_steps (user_id, step) SELECT id, ?2 FROM users WHERE id = ?1 \
+         ON CONFLICT (user_id) DO UPDATE SET step = excluded.step WHERE excluded.step > step",
+    )
+    .bind(user)
+    .bind(i64::try_from(step).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -247,6 +289,7 @@ mod tests {
             disabled: false,
             expires: None,
             password_hash: Some("old".to_owned()),
+            totp_secret: None,
             grant: Grant::default(),
         };
         let mut write = db.write().await?;

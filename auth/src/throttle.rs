@@ -12,6 +12,8 @@
 //! - *Many places guess one name.* Wrong guesses must not lock the owner out, so nothing is ever refused for what other
 //!   networks did. Networks from which the account has never been opened wait before each guess, up to 5 seconds, the
 //!   longer the more failures there were; the networks it was opened from last do not wait.
+//! - *Many places guess verification codes, and know the password.* Five wrong codes behind the right password, and only
+//!   networks that the account was opened from last may go on, until these five have leaked away.
 //! - *A flood of addresses or names.* Tables have a fixed size; the entries that were quiet longest go first.
 //!
 //! Keys are not counted: nobody guesses one.
@@ -39,6 +41,8 @@ pub struct ThrottleLimits {
     pub guesses_kept_for_known: usize,
     /// Wrong guesses on one name, from everywhere, before strange networks are slowed down.
     pub failures_before_delay: u32,
+    /// Wrong codes behind a right password, from everywhere, before strange networks may try no more.
+    pub codes_of_strangers: u32,
     /// Longest delay; reached after as many failures again.
     pub delay_max: Duration,
     /// Networks remembered, and names.
@@ -55,6 +59,7 @@ impl Default for ThrottleLimits {
             guesses_per_name_and_network: 5,
             guesses_kept_for_known: 3,
             failures_before_delay: 20,
+            codes_of_strangers: 5,
             delay_max: Duration::from_secs(5),
             entries_max: 16_384,
             known_networks_per_name: 16,
@@ -76,9 +81,13 @@ struct State {
     hasher: RandomState,
     networks: HashMap<Network, Tries>,
     names: HashMap<Name, Failures>,
+    /// Wrong codes behind right passwords.
+    codes: HashMap<Name, Failures>,
     /// Kept in memory only. After a restart it is empty and everybody is a stranger until their first login: who comes
-    /// during a storm just then shares the strangers' places and delays, and may hear "try again", but is not refused
-    /// for what others did. A login with a key, or one password that came through, makes them known again.
+    /// during a storm just then shares the strangers' places and delays, and may hear "try again", but no guess at a
+    /// password is refused for what others did. Codes are: whoever has the password can use up the few that strangers
+    /// have, and keeps the owner out of wherever the name is not known. A login with a key, or one that came through with
+    /// a password, makes them known again.
     known: HashMap<Name, Known>,
     /// How many entries of `known` hold the network.
     known_counts: HashMap<Network, u32>,
@@ -188,6 +197,7 @@ impl Throttle {
             hasher: RandomState::new(),
             networks: HashMap::new(),
             names: HashMap::new(),
+            codes: HashMap::new(),
             known: HashMap::new(),
             known_counts: HashMap::new(),
         };
@@ -219,6 +229,29 @@ impl Throttle {
         let mut state = self.lock();
         let name = state.hasher.hash_one(name);
         state.remember(name, network, now);
+    }
+
+    /// May somebody who knows the password try a verification code? `is_known`: from a network that opened the account.
+    #[must_use]
+    pub fn may_try_code(&self, name: &str, is_known: bool, now: Instant) -> bool {
+        let state = self.lock();
+        let name = state.hasher.hash_one(name);
+        let count = state.codes.get(&name).map_or(0, |failures| left_of(*failures, state.code_leaks(), now));
+        is_known || count < state.limits.codes_of_strangers
+    }
+
+    /// It was wrong.
+    pub fn wrong_code(&self, name: &str, now: Instant) {
+        let mut state = self.lock();
+        let name = state.hasher.hash_one(name);
+        if state.codes.len() >= state.limits.entries_max && !state.codes.contains_key(&name) {
+            let most = state.limits.entries_max;
+            evict(&mut state.codes, most, |failures| Some(failures.last));
+        }
+        let leaks = state.code_leaks();
+        let left = state.codes.get(&name).map_or(0, |failures| left_of(*failures, leaks, now));
+        let count = left.saturating_add(1).min(state.limits.codes_of_strangers);
+        state.codes.insert(name, Failures { count, last: now });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -284,16 +317,18 @@ impl State {
     /// Nothing at first, then longer with each failure, evenly up to the longest.
     fn delay(&self, name: Name, now: Instant) -> Duration {
         let free = self.limits.failures_before_delay.max(1);
-        let count = self.names.get(&name).map_or(0, |failures| self.left_of(*failures, now));
+        let count = self.names.get(&name).map_or(0, |failures| left_of(*failures, self.failure_leaks(), now));
         self.limits.delay_max * count.saturating_sub(free).min(free) / free
     }
 
     /// One failure leaks away in the time in which an evenly spread window would let one go, so that a full count is gone
     /// after two windows.
-    fn left_of(&self, failures: Failures, now: Instant) -> u32 {
-        let each = (self.limits.window / self.limits.failures_before_delay.max(1)).max(Duration::from_millis(1));
-        let leaked = now.saturating_duration_since(failures.last).as_millis() / each.as_millis();
-        failures.count.saturating_sub(u32::try_from(leaked).unwrap_or(u32::MAX))
+    fn failure_leaks(&self) -> Duration {
+        self.limits.window / self.limits.failures_before_delay.max(1)
+    }
+
+    fn code_leaks(&self) -> Duration {
+        self.limits.window / self.limits.codes_of_strangers.max(1)
     }
 
     fn count_failure(&mut self, name: Name, now: Instant) {
@@ -301,7 +336,8 @@ impl State {
             evict(&mut self.names, self.limits.entries_max, |failures| Some(failures.last));
         }
         let most = self.limits.failures_before_delay.saturating_mul(2);
-        let left = self.names.get(&name).map_or(0, |failures| self.left_of(*failures, now));
+        let leaks = self.failure_leaks();
+        let left = self.names.get(&name).map_or(0, |failures| left_of(*failures, leaks, now));
         self.names.insert(name, Failures { count: left.saturating_add(1).min(most), last: now });
     }
 
@@ -356,6 +392,13 @@ impl Tries {
     fn is_blank(&self) -> bool {
         self.wrong.is_empty() && self.in_flight.is_empty()
     }
+}
+
+/// What is left of them, one having leaked away in each such time.
+fn left_of(failures: Failures, each: Duration, now: Instant) -> u32 {
+    let each = each.max(Duration::from_millis(1));
+    let leaked = now.saturating_duration_since(failures.last).as_millis() / each.as_millis();
+    failures.count.saturating_sub(u32::try_from(leaked).unwrap_or(u32::MAX))
 }
 
 /// How long until fewer than `most` of the guesses, oldest first, count. `None`: it is so already.

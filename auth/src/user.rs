@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::factors::Factor;
+
 /// How somebody came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,6 +87,8 @@ pub struct Grant {
     pub protocols: Option<Vec<Protocol>>,
     /// Networks that may come in; empty or `None` means all.
     pub networks: Option<Vec<Network>>,
+    /// What has to be shown at a login, one after the other; empty or `None` means any one of key and password.
+    pub factors: Option<Vec<Factor>>,
 }
 
 impl Grant {
@@ -130,6 +134,8 @@ pub struct User {
     pub source: Source,
     /// True when a password is set.
     pub has_password: bool,
+    /// True when the password needs a verification code beside it.
+    pub has_totp: bool,
     /// Public keys on file.
     pub key_count: u32,
 }

@@ -6,11 +6,13 @@ use std::time::SystemTime;
 
 use crate::db::{Database, Write};
 use crate::error::{Error, Kind, Result};
+use crate::factors::check_factors;
 use crate::hasher::Hasher;
 use crate::key::PublicKey;
 use crate::name::{check_email, check_home, check_name, from_seconds};
 use crate::rows::{self, Columns, Record};
 use crate::secret::Secret;
+use crate::totp::Totp;
 use crate::user::{Grant, Group, Source, User};
 
 /// Keys of one user.
@@ -39,6 +41,8 @@ pub struct NewUser {
     pub password: Option<Secret>,
     /// Or a password's hash, in one of the forms that `hash` names.
     pub password_hash: Option<String>,
+    /// What the user's authenticator app shares, if the password needs a verification code beside it.
+    pub totp: Option<Totp>,
     /// Public keys, one line each.
     pub keys: Vec<String>,
     /// Own grant.
@@ -173,6 +177,7 @@ impl Users {
             disabled: new.disabled,
             expires: new.expires,
             password_hash,
+            totp_secret: new.totp.as_ref().map(Totp::base32),
             grant: new.grant,
         };
         check_columns(&columns, &new.groups)?;
@@ -225,6 +230,19 @@ impl Users {
         let record = writable(&mut write, name).await?;
         let id = record.user.id;
         rows::update(&mut write, id, &Columns { password_hash: hash, ..Columns::from(record) }).await?;
+        write.commit().await
+    }
+
+    /// Makes the password need a verification code beside it; `None`: not any more.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::ReadOnly`].
+    pub async fn set_totp(&self, name: &str, totp: Option<&Totp>) -> Result<()> {
+        let mut write = self.db.write().await?;
+        let record = writable(&mut write, name).await?;
+        let id = record.user.id;
+        let totp_secret = totp.map(Totp::base32);
+        rows::update(&mut write, id, &Columns { totp_secret, ..Columns::from(record) }).await?;
         write.commit().await
     }
 
@@ -305,6 +323,11 @@ impl Users {
         Ok(rows::find(self.db.pool(), name, key).await?.map(|record| self.fill(record)))
     }
 
+    /// Has anybody a verification code?
+    pub(crate) async fn any_totp(&self) -> Result<bool> {
+        rows::any_totp(self.db.pool()).await
+    }
+
     /// Works out what holds for the user.
     fn fill(&self, mut record: Record) -> Record {
         let defaults = Arc::clone(&self.defaults.read().unwrap_or_else(PoisonError::into_inner));
@@ -324,9 +347,9 @@ async fn writable(write: &mut Write<'_>, name: &str) -> Result<Record> {
 
 impl From<Record> for Columns {
     fn from(record: Record) -> Self {
-        let Record { user, password_hash, .. } = record;
+        let Record { user, password_hash, totp_secret, .. } = record;
         let User { home, email, disabled, expires, grant, .. } = user;
-        Self { home, email, disabled, expires, password_hash, grant }
+        Self { home, email, disabled, expires, password_hash, totp_secret, grant }
     }
 }
 
@@ -334,6 +357,7 @@ pub(crate) fn check_columns(columns: &Columns, groups: &[String]) -> Result<()> 
     check_home(&columns.home)?;
     columns.email.as_deref().map_or(Ok(()), check_email)?;
     columns.password_hash.as_deref().map_or(Ok(()), Hasher::check_hash)?;
+    check_factors(columns.grant.factors.as_deref().unwrap_or_default())?;
     if groups.len() > GROUPS_MAX {
         return Err(Error::Invalid { field: "groups", reason: "a user is in at most 32 groups" });
     }
@@ -365,5 +389,6 @@ fn effective(own: &Grant, groups: &[Group], defaults: &Grant) -> Grant {
         max_sessions: layers().find_map(|grant| grant.max_sessions).filter(|most| *most != Grant::UNLIMITED_SESSIONS),
         protocols: layers().find_map(|grant| grant.protocols.clone()),
         networks: layers().find_map(|grant| grant.networks.clone()),
+        factors: layers().find_map(|grant| grant.factors.clone()),
     }
 }

@@ -232,6 +232,7 @@ fn from_section(user: &config::DeclaredUser) -> DeclaredUser {
         name: user.name.clone(),
         password: user.password.as_ref().map(|password| Secret::from(password.expose())),
         password_hash: user.password_hash.as_ref().map(|hash| hash.expose().to_owned()),
+        totp_secret: user.totp_secret.as_ref().map(|secret| Secret::from(secret.expose())),
         public_keys: user.public_keys.clone(),
         home: user.home.clone(),
         email: user.email.clone(),

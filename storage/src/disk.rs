@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// Copied between two looks at whether it is still wanted: whole blocks, so that they can be cloned.
 const COPY_SLICE_BYTES: u64 = 16 * 1_024 * 1_024;
+/// Copied at a time where the kernel cannot do it.
+const COPY_BUFFER_BYTES: usize = 256 * 1_024;
 
 /// A system call of an upload's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +32,7 @@ pub enum Call {
     NameStaged,
     /// Moving a sidecar over an older one.
     RenameSidecar,
-    /// Copying the landed file for an append.
+    /// Copying a landed file, for an append or because a client asked for it.
     CopyLanded,
     /// Writing bytes.
     Write,
@@ -65,6 +67,10 @@ pub trait Faults: Send + Sync {
     }
     /// How many of `len_bytes` the next write may take, to provoke short writes.
     fn write_limit_bytes(&self, len_bytes: usize) -> usize {
+        len_bytes
+    }
+    /// The same for what the kernel copies from file to file; of nothing, as some file systems copy, as well.
+    fn copy_limit_bytes(&self, len_bytes: usize) -> usize {
         len_bytes
     }
 }
@@ -133,6 +139,28 @@ impl Disk {
             if slice < COPY_SLICE_BYTES {
                 return Ok(copied);
             }
+        }
+    }
+
+    /// Copies at most `length` bytes, and at most a slice, from a place of one file to a place of another; in the kernel,
+    /// which clones blocks or copies them, where it can. Says how many; 0 at the end.
+    pub(crate) fn copy_at(&self, from: (&File, u64), to: (&File, u64), length: u64) -> io::Result<u64> {
+        let length = usize::try_from(length.min(COPY_SLICE_BYTES)).unwrap_or(COPY_BUFFER_BYTES);
+        let most = self.faults.as_ref().map_or(length, |faults| faults.copy_limit_bytes(length));
+        let copied = self.run(Call::CopyLanded, || {
+            let (mut at, mut into) = (from.1, to.1);
+            Ok(rustix::fs::copy_file_range(from.0, Some(&mut at), to.0, Some(&mut into), most)?)
+        });
+        match copied.as_ref().map_err(Errno::from_io_error) {
+            // Two mounts, or a file system that cannot. Some say that there is nothing to copy where there is: reading
+            // tells whether it is the end.
+            Ok(0) | Err(Some(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)) => {
+                let mut buffer = vec![0; length.min(COPY_BUFFER_BYTES)];
+                let count = self.run(Call::CopyLanded, || from.0.read_at(&mut buffer, from.1))?;
+                let read = buffer.get(..count).unwrap_or_default();
+                if read.is_empty() { Ok(0) } else { self.write_at(to.0, read, to.1).map(|written| written as u64) }
+            }
+            _ => copied.map(|copied| copied as u64),
         }
     }
 

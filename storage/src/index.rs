@@ -180,6 +180,16 @@ impl Index {
         older
     }
 
+    /// A file has come to stand under `path` in another way than by a landing: what there is of the owner and that path
+    /// is outdated, as by [`Index::landed`].
+    pub(crate) fn outdate(&mut self, owner: &str, path: &VirtualPath) -> Option<Held> {
+        let slot = self.owners.get_mut(owner)?.slots.get_mut(path)?;
+        for live in &slot.active {
+            live.superseded.store(true, Ordering::Release);
+        }
+        self.take(owner, path).ok()
+    }
+
     /// Turns `live` into the suspended upload of its owner and path. Of two suspended ones the one that began later
     /// stays; the other is returned, for removal.
     pub(crate) fn suspend(&mut self, live: &Live, size: u64, modified: SystemTime) -> Option<UploadId> {
@@ -273,7 +283,7 @@ impl Slot {
 }
 
 impl Held {
-    fn suspended(&self, owner: &str, path: &VirtualPath) -> Suspended {
+    pub(crate) fn suspended(&self, owner: &str, path: &VirtualPath) -> Suspended {
         Suspended {
             id: self.id.clone(),
             owner: owner.to_owned(),
@@ -352,6 +362,18 @@ mod tests {
         index.suspend(&two, 1, now);
         index.rename("acme", &one.path, &two.path).unwrap();
         refill(&mut index, "a rename onto another");
+    }
+
+    #[test]
+    fn what_is_outdated_is_not_kept() {
+        let mut index = Index::default();
+        let (first, second) = (begin(&mut index, "acme", "/a").unwrap(), begin(&mut index, "acme", "/a").unwrap());
+        let now = SystemTime::UNIX_EPOCH;
+        assert!(index.suspend(&first, 1, now).is_none());
+        assert_eq!(index.outdate("acme", &path("/a")).map(|held| held.id), Some(first.id.clone()));
+        assert!(index.outdate("acme", &path("/a")).is_none());
+        assert_eq!(index.suspend(&second, 1, now), Some(second.id.clone()));
+        assert!(index.owners.is_empty());
     }
 
     #[test]

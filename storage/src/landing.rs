@@ -39,7 +39,7 @@ use crate::index::{Held, Index, Live};
 use crate::jail::{Jail, read_at};
 use crate::path::VirtualPath;
 use crate::staging::Staging;
-use crate::{BoxError, Durability, Replace, Sealed, Stat, Upload, UploadId};
+use crate::{BoxError, Durability, ReadAt, Replace, Sealed, Stat, Upload, UploadId};
 
 /// How many syncs were made for how many landings, since the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -224,6 +224,26 @@ impl Upload for StagedUpload {
             }
         }
         Ok(())
+    }
+
+    fn copy_at(&mut self, offset: u64, source: &dyn ReadAt, from: u64, length: u64) -> Result<u64> {
+        self.usable()?;
+        let held = self.live.size();
+        if offset > held {
+            return Err(Error::BeyondEnd { offset, held });
+        }
+        let landed = source.as_file().ok_or(Error::NotPermitted)?;
+        if length == 0 || from >= source.size() {
+            return Ok(0);
+        }
+        self.is_mere_copy = false;
+        let copied = self.shared.disk.copy_at((landed, from), (&self.file, offset), length)?;
+        self.live.set_size(held.max(offset + copied));
+        Ok(copied)
+    }
+
+    fn is_mere_copy(&self) -> bool {
+        self.is_mere_copy
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {

@@ -270,6 +270,14 @@ pub trait Upload: Send {
     /// # Errors
     /// [`Error::BeyondEnd`], [`Error::NoSpace`], or what the device says.
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<()>;
+    /// Copies at most `length` bytes, from `from` of a landed file on, to `offset`, at most [`Upload::size`]; without
+    /// reading them where the file system can. One slice of them at a time: says how many; 0 at the file's end.
+    ///
+    /// # Errors
+    /// As for [`Upload::write_at`].
+    fn copy_at(&mut self, offset: u64, source: &dyn ReadAt, from: u64, length: u64) -> Result<u64>;
+    /// True while it holds nothing but [`Begin::Append`]'s copy of the landed file.
+    fn is_mere_copy(&self) -> bool;
     /// Reads staged bytes back, for digests and inspection; 0 at the end.
     ///
     /// # Errors
@@ -409,6 +417,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Busy`].
     fn discard_staged(&self, owner: &str, path: &VirtualPath) -> Result<()>;
+    /// Gives up the owner's suspended upload meant for `path`, which is returned, if there is one; those under way will
+    /// not be kept when they are cut off. For when a file came to stand there in another way than by a landing.
+    ///
+    /// # Errors
+    /// What the device says: then it stays suspended.
+    fn outdate(&self, owner: &str, path: &VirtualPath) -> Result<Option<Suspended>>;
     /// Moves the owner's suspended upload from one name to another (a rename of what only the owner sees).
     ///
     /// # Errors

@@ -307,6 +307,16 @@ impl Store for LocalStore {
         self.shared.staging.remove(&held.id).inspect_err(|_| self.shared.index().put_back(owner, path, held))
     }
 
+    fn outdate(&self, owner: &str, path: &VirtualPath) -> Result<Option<Suspended>> {
+        let mut index = self.shared.index();
+        let held = index.outdate(owner, path);
+        drop(index);
+        let Some(held) = held else { return Ok(None) };
+        let outdated = held.suspended(owner, path);
+        self.shared.staging.remove(&held.id).inspect_err(|_| self.shared.index().put_back(owner, path, held))?;
+        Ok(Some(outdated))
+    }
+
     fn rename_staged(&self, owner: &str, from: &VirtualPath, to: &VirtualPath) -> Result<()> {
         self.check_target(owner, to)?;
         // Locked throughout, so that nobody resumes it under the old name meanwhile; these are two short calls.

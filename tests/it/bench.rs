@@ -14,7 +14,7 @@ fn the_benchmark_runs() {
     let mut command = Command::new("python3");
     let outcome = Run::start(command.arg(script).arg("--smoke").arg("--landfall").arg(landfall)).outcome().ok();
     for section in ["big", "small", "disk", "scale", "delay", "login", "idle"] {
-        for protocol in ["ftp", "ftps"] {
+        for protocol in ["ftp", "ftps", "sftp", "sftp-chacha20"] {
             assert!(outcome.stdout.contains(&format!("{section}, {protocol}\n  landfall")), "{}", outcome.stdout);
         }
     }

@@ -23,3 +23,13 @@ fn the_corpus_of_commands() {
 fn the_corpus_of_sessions() {
     replay("session", fuzz::session::check);
 }
+
+#[test]
+fn the_corpus_of_packets() {
+    replay("packets", fuzz::packets::check);
+}
+
+#[test]
+fn the_corpus_of_pumps() {
+    replay("pump", fuzz::pump::check);
+}

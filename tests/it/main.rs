@@ -20,4 +20,8 @@ mod network;
 mod operation;
 mod people;
 mod photographs;
+mod pipelines;
+mod shadow;
+mod ssh;
+mod ssh_audit;
 mod tidy;

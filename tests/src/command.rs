@@ -85,8 +85,16 @@ impl Run {
     /// Waits for its end.
     #[track_caller]
     #[must_use]
-    pub fn outcome(mut self) -> Outcome {
-        let status = wait_until("a child process to end", || self.child.try_wait().expect("a child can be waited for"));
+    pub fn outcome(self) -> Outcome {
+        self.outcome_within(PATIENCE)
+    }
+
+    /// The same for what may take longer than anything else.
+    #[track_caller]
+    #[must_use]
+    pub fn outcome_within(mut self, patience: Duration) -> Outcome {
+        let ask = || self.child.try_wait().expect("a child can be waited for");
+        let status = wait_until_within(patience, "a child process to end", ask);
         let text = |reader: Option<JoinHandle<Vec<u8>>>| {
             let bytes = reader.map(|reader| reader.join().expect("reading does not panic")).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -119,13 +127,18 @@ pub fn tool(program: &str, arguments: &[&str]) -> Outcome {
 
 /// Asks again and again until there is an answer.
 #[track_caller]
-pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_until_within(PATIENCE, what, ask)
+}
+
+#[track_caller]
+fn wait_until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

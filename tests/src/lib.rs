@@ -7,7 +7,8 @@
 //! | `command.rs` | [`Run`]: a child process with a bound on its time, dead when dropped |
 //! | `ledger.rs` | [`Row`]: what `landfall uploads --json` prints |
 //! | `ftp.rs`, `tls.rs` | [`Ftp`]: an FTP client that does what it is told, byte for byte |
-//! | `sftp.rs` | [`Sftp`]: an SFTP client over russh |
+//! | `sftp.rs` | [`Sftp`], [`Requests`]: an SFTP client over russh, by calls and by requests |
+//! | `ssh.rs` | [`Ssh`]: an SSH client that does what it is told, packet by packet |
 //! | `proxy.rs` | [`Proxy`]: a TCP relay that cuts, resets, falls silent or goes slowly |
 //! | `watcher.rs` | [`Watcher`]: what was ever visible in a directory |
 //! | `photographs.rs` | [`photographs`]: the real images that tests send |
@@ -25,6 +26,7 @@ mod photographs;
 mod proxy;
 mod server;
 mod sftp;
+pub mod ssh;
 mod tls;
 mod watcher;
 
@@ -35,7 +37,8 @@ pub use peer::Peer;
 pub use photographs::{Photograph, pattern, photographs};
 pub use proxy::{Fault, Proxy};
 pub use server::{Builder, Server};
-pub use sftp::{Handed, Sftp, Stranger};
+pub use sftp::{Handed, Requests, Sftp, Stranger};
+pub use ssh::Ssh;
 pub use watcher::{Sight, Watcher};
 
 use std::path::PathBuf;

@@ -1,13 +1,15 @@
 //! `Sftp`: an SFTP client over russh, one call after the other. Holds its own runtime, so that tests stay plain code.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
 use russh::client::{AuthResult, Handle, Handler};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh_sftp::client::SftpSession;
+use russh_sftp::client::error::Error;
 use russh_sftp::client::fs::File;
+use russh_sftp::client::{RawSftpSession, SftpSession};
 use russh_sftp::protocol::OpenFlags;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -88,6 +90,49 @@ impl Stranger {
             SftpSession::new(channel.into_stream()).await.expect("an SFTP session")
         });
         Sftp { runtime: self.runtime, handle: self.handle, socket: self.socket, session }
+    }
+}
+
+/// A connection with one SFTP channel, request by request.
+pub struct Requests {
+    runtime: Runtime,
+    _handle: Handle<TakesAnyHost>,
+    socket: TcpStream,
+    session: RawSftpSession,
+}
+
+impl Requests {
+    /// Connects, logs in by password and says INIT; gives the extensions of VERSION as well.
+    #[track_caller]
+    #[must_use]
+    pub fn connect(peer: SocketAddr, user: &str, password: &str) -> (Self, HashMap<String, String>) {
+        let mut stranger = Stranger::connect(peer).expect("the server listens");
+        assert!(stranger.password(user, password), "login refused");
+        let Stranger { runtime, socket, handle } = stranger;
+        let (session, version) = runtime.block_on(async {
+            let channel = handle.channel_open_session().await.expect("a channel");
+            channel.request_subsystem(true, "sftp").await.expect("the subsystem");
+            let session = RawSftpSession::new(channel.into_stream());
+            let version = session.init().await.expect("VERSION");
+            (session, version)
+        });
+        (Self { runtime, _handle: handle, socket, session }, version.extensions)
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// The server's words.
+    pub fn ask<'a, T, F>(&'a self, request: impl FnOnce(&'a RawSftpSession) -> F) -> Result<T, String>
+    where
+        F: Future<Output = Result<T, Error>> + 'a,
+    {
+        self.runtime.block_on(request(&self.session)).map_err(|error| error.to_string())
+    }
+
+    /// Ends the connection without a CLOSE for what is open.
+    pub fn cut(&self) {
+        drop(self.socket.shutdown(Shutdown::Both));
     }
 }
 

@@ -49,11 +49,11 @@ async fn passwords_and_keys() -> Outcome {
         ("acme", "", false),
         ("", KEY, false),
     ] {
-        assert_eq!(world.login.key_is_known(key(name, line)).await, opens, "{name} {line}");
+        assert_eq!(world.login.key_is_known(key(name, line), None).await, opens, "{name} {line}");
         let expected = if opens { Ok(name.to_owned()) } else { Err(Denied::Credentials) };
         assert_eq!(world.login.attempt(key(name, line)).await.map(|user| user.name), expected, "{name} {line}");
     }
-    assert!(!world.login.key_is_known(password("acme", "pw")).await);
+    assert!(!world.login.key_is_known(password("acme", "pw"), None).await);
     Ok(())
 }
 
@@ -90,7 +90,7 @@ async fn right_credentials_are_not_all() -> Outcome {
         let door = doors(&world.users);
         assert_eq!(door.attempt(password(name, "pw")).await.map(|user| user.name), expected, "{name}");
         assert_eq!(door.attempt(key(name, KEY)).await.map(|user| user.name), expected, "{name}");
-        assert_eq!(door.key_is_known(key(name, KEY)).await, reason.is_none(), "{name}");
+        assert_eq!(door.key_is_known(key(name, KEY), None).await, reason.is_none(), "{name}");
         // The reason is for those who showed the right thing.
         assert_eq!(door.attempt(password(name, "no")).await, Err(Denied::Credentials), "{name}");
         assert_eq!(door.attempt(key(name, OTHER_KEY)).await, Err(Denied::Credentials), "{name}");

@@ -2,6 +2,7 @@
 
 mod database;
 mod declare;
+mod factors;
 mod login;
 mod storm;
 mod users;

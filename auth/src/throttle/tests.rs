@@ -323,3 +323,20 @@ fn limits_change_at_once() {
     throttle.set_limits(ThrottleLimits { guesses_per_network: 0, ..ThrottleLimits::default() });
     assert_eq!(refused_for(&throttle, "b", net(9), now), Some(MINUTE * 10));
 }
+
+#[test]
+fn codes_of_strangers_run_out_and_come_back() {
+    let (throttle, start) = throttle();
+    for _ in 0..5 {
+        assert!(throttle.may_try_code("acme", false, start));
+        throttle.wrong_code("acme", start);
+    }
+    assert!(!throttle.may_try_code("acme", false, start));
+    assert!(throttle.may_try_code("acme", true, start) && throttle.may_try_code("beta", false, start));
+    // More of them do not make it longer.
+    for _ in 0..50 {
+        throttle.wrong_code("acme", start);
+    }
+    assert!(!throttle.may_try_code("acme", false, start + MINUTE + 59 * SECOND));
+    assert!(throttle.may_try_code("acme", false, start + 2 * MINUTE));
+}

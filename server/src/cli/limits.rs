@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
-use landfall_auth::{Grant, Network, Overwrite, Permissions};
+use landfall_auth::{Factor, Grant, Network, Overwrite, Permissions};
 
 use super::Usage;
 use crate::config::{ByteSize, Verbs, Way};
@@ -115,6 +115,10 @@ pub(super) struct LimitFlags {
     /// Network that may come in: 192.0.2.0/24, or one address. May be given more than once.
     #[arg(long = "network", value_name = "N", value_delimiter = ',')]
     networks: Vec<Limit<Network>>,
+    /// What has to be shown at a login, one after the other: publickey, password, totp. Any one of key and password
+    /// without it.
+    #[arg(long = "factors", value_name = "F", value_delimiter = ',')]
+    factors: Vec<Limit<Factor>>,
     /// What happens to a file of the same name: replace, reject, version.
     #[arg(long, value_name = "POLICY")]
     overwrite: Option<Policy>,
@@ -132,6 +136,7 @@ impl LimitFlags {
             && self.max_sessions.is_none()
             && self.protocols.is_empty()
             && self.networks.is_empty()
+            && self.factors.is_empty()
             && self.overwrite.is_none()
             && self.permissions.is_none()
     }
@@ -154,6 +159,7 @@ impl LimitFlags {
         // An empty list is "all", and a value of its own.
         set(&mut grant.protocols, protocols, Vec::new(), |ways| ways.into_iter().map(|way| way.0).collect());
         set(&mut grant.networks, networks, Vec::new(), |networks| networks);
+        set(&mut grant.factors, limits("factors", self.factors)?, Vec::new(), |factors| factors);
         set(&mut grant.overwrite, self.overwrite.map(|policy| policy.0), Overwrite::default(), |policy| policy);
         set(&mut grant.permissions, self.permissions.map(|verbs| verbs.0), Permissions::default(), |verbs| verbs.0);
         Ok(())
@@ -213,6 +219,10 @@ pub(super) fn as_json(grant: &Grant) -> serde_json::Value {
         "max_sessions": number(sessions.map(u64::from), sessions == Some(Grant::UNLIMITED_SESSIONS)),
         "protocols": items(grant.protocols.as_ref().map(|all| all.iter().copied().map(Way).collect())),
         "networks": items(grant.networks.clone()),
+        "factors": grant.factors.as_ref().map(|factors| match factors.as_slice() {
+            [] => serde_json::json!("any"),
+            factors => serde_json::json!(factors),
+        }),
     })
 }
 
@@ -227,6 +237,7 @@ pub(super) fn in_full(effective: &Grant) -> Grant {
         max_sessions: effective.max_sessions.or(Some(Grant::UNLIMITED_SESSIONS)),
         protocols: effective.protocols.clone().or(Some(Vec::new())),
         networks: effective.networks.clone().or(Some(Vec::new())),
+        factors: effective.factors.clone().or(Some(Vec::new())),
     }
 }
 
@@ -257,6 +268,7 @@ pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
         ("max-sessions", count(grant.max_sessions.map(u64::from), u64::from(Grant::UNLIMITED_SESSIONS))),
         ("protocols", join::<Way>(ways)),
         ("networks", join(grant.networks.clone())),
+        ("factors", if grant.factors == Some(Vec::new()) { "any".to_owned() } else { join(grant.factors.clone()) }),
     ]
 }
 

@@ -4,10 +4,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 
+use landfall_auth::{Factor, check_factors};
 use landfall_storage::VirtualPath;
 
 use super::units::MOST_SECONDS;
 use super::{Config, PassiveHost, TlsHost, TlsPolicy};
+
+/// Longest text before login, in bytes: two screens of a terminal.
+const MAX_BANNER_BYTES: usize = 4096;
 
 /// One remark about a value.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     limits(config, &mut findings);
     password_cost(config, &mut findings);
     people(config, &mut findings);
+    factors(config, &mut findings);
+    banner(&config.sftp.banner, &mut findings);
     findings.0
 }
 
@@ -303,6 +309,31 @@ fn people(config: &Config, findings: &mut Findings) {
     }
 }
 
+fn factors(config: &Config, findings: &mut Findings) {
+    let mut check = |key: String, factors: Option<&Vec<Factor>>| {
+        if let Some(Err(error)) = factors.map(|factors| check_factors(factors)) {
+            findings.error(&key, error.to_string());
+        }
+    };
+    check("defaults.factors".to_owned(), config.defaults.factors.as_ref());
+    for (index, group) in config.groups.iter().enumerate() {
+        check(format!("groups.{index}.factors"), group.factors.as_ref());
+    }
+    for (index, user) in config.users.iter().enumerate() {
+        check(format!("users.{index}.factors"), user.factors.as_ref());
+    }
+}
+
+/// Terminals obey control characters, and a client may show the text as it comes.
+fn banner(banner: &str, findings: &mut Findings) {
+    if banner.len() > MAX_BANNER_BYTES {
+        findings.error("sftp.banner", format!("at most {MAX_BANNER_BYTES} bytes"));
+    }
+    if banner.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        findings.error("sftp.banner", "it holds control characters other than line ends and tabs");
+    }
+}
+
 fn name(name: &str, key: &str, findings: &mut Findings) {
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'-'));
@@ -321,7 +352,7 @@ fn name(name: &str, key: &str, findings: &mut Findings) {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::super::PortRange;
+    use super::super::{DeclaredGroup, PortRange};
     use super::*;
 
     fn loaded() -> Config {
@@ -426,6 +457,26 @@ mod tests {
         assert_eq!(
             keys(|c| c.ftp.passive_ports = PortRange { first: 50_000, last: 50_003 }),
             warning("ftp.passive_ports")
+        );
+    }
+
+    #[test]
+    fn banners_and_factors() {
+        for good in ["", "No entry for strangers.\n\tGrüße 😀\n"] {
+            assert_eq!(keys(|c| c.sftp.banner = good.to_owned()), [], "{good}");
+        }
+        for bad in ["\u{1b}[2J", "a\r\nb", "\0", "\u{9b}31m", &"x".repeat(4097)] {
+            assert_eq!(keys(|c| c.sftp.banner = bad.to_owned()), error("sftp.banner"), "{bad:.9}");
+        }
+        let list = |text: &str| text.split(',').map(|factor| factor.parse().unwrap()).collect::<Vec<Factor>>();
+        assert_eq!(keys(|c| c.defaults.factors = Some(list("publickey,password"))), []);
+        assert_eq!(keys(|c| c.defaults.factors = Some(list("totp,publickey"))), error("defaults.factors"));
+        assert_eq!(
+            keys(|c| {
+                let factors = Some(list("password,totp"));
+                c.groups = vec![DeclaredGroup { name: "press".to_owned(), factors, ..DeclaredGroup::default() }];
+            }),
+            error("groups.0.factors")
         );
     }
 

@@ -1,7 +1,7 @@
 //! `[defaults]`, `[[users]]`, `[[groups]]`: what people are granted, and who they are.
 //! The keys of a grant are the same in all three; what they mean is `auth`'s matter.
 
-use landfall_auth::{Grant, Network, Overwrite, Permissions, Protocol};
+use landfall_auth::{Factor, Grant, Network, Overwrite, Permissions, Protocol};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -172,6 +172,10 @@ macro_rules! granting {
             /// Networks that may come in; none or absent means all.
             #[serde(deserialize_with = "lists::optional_list")]
             pub networks: Option<Vec<Network>>,
+            /// What has to be shown at a login, one after the other: publickey, password, totp; none or absent means any
+            /// one of key and password.
+            #[serde(deserialize_with = "lists::optional_list")]
+            pub factors: Option<Vec<Factor>>,
         }
 
         impl $name {
@@ -188,6 +192,7 @@ macro_rules! granting {
                     max_sessions: self.max_sessions.map(|most| u32::try_from(most.0).unwrap_or(u32::MAX)),
                     protocols: self.protocols.as_ref().map(|ways| ways.iter().map(|way| way.0).collect()),
                     networks: self.networks.clone(),
+                    factors: self.factors.clone(),
                 }
             }
         }
@@ -216,6 +221,8 @@ granting! {
         password: Option<Secret>,
         /// Password as a hash: `$argon2id$…`, or another kind that crypt(3) knows.
         password_hash: Option<Secret>,
+        /// What the user's authenticator app shares, in base32: the password needs a verification code beside it.
+        totp_secret: Option<Secret>,
         /// Public keys, one per line in OpenSSH's form.
         public_keys: Vec<String>,
         /// Directory on the storage; `/NAME` by default.

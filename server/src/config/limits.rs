@@ -22,7 +22,7 @@ pub struct Limits {
     pub handshake_seconds: u64,
     /// A logged-in session without a command or request.
     pub idle_seconds: u64,
-    /// A transfer without a byte.
+    /// An FTP transfer without a byte. SFTP has handles instead, which may stay open as long as their connection does.
     pub transfer_idle_seconds: u64,
     /// From PASV to the data connection.
     pub data_connect_seconds: u64,

@@ -252,7 +252,8 @@ impl Layers {
                 Origin::Default => None,
                 Origin::File(place) | Origin::Environment(place) | Origin::Flag(place) => Some(place),
             };
-            let secret = matches!(error.path.last().map(String::as_str), Some("password" | "password_hash"));
+            let secret =
+                matches!(error.path.last().map(String::as_str), Some("password" | "password_hash" | "totp_secret"));
             let message = match error.kind {
                 _ if secret => "a string is expected".to_owned(),
                 Kind::UnknownField(field, known) => {

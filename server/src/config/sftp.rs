@@ -1,8 +1,8 @@
-//! `[sftp]`: listeners, and proxies before them.
+//! `[sftp]`: listeners, proxies before them, authorities for certificates, a text before the login.
 
 use std::net::{IpAddr, SocketAddr};
 
-use landfall_auth::Network;
+use landfall_auth::{Network, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::lists;
@@ -17,6 +17,11 @@ pub struct Sftp {
     /// Proxies that begin each connection with a PROXY header.
     #[serde(deserialize_with = "lists::list")]
     pub proxy_protocol: Vec<Network>,
+    /// Authorities whose user certificates open doors: one public key each.
+    #[serde(deserialize_with = "lists::list")]
+    pub user_ca_keys: Vec<PublicKey>,
+    /// Text that clients show before the login; none if it is empty.
+    pub banner: String,
 }
 
 impl Sftp {
@@ -29,6 +34,11 @@ impl Sftp {
 
 impl Default for Sftp {
     fn default() -> Self {
-        Self { listen: vec![SocketAddr::from(([0, 0, 0, 0], 2022))], proxy_protocol: Vec::new() }
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 2022))],
+            proxy_protocol: Vec::new(),
+            user_ca_keys: Vec::new(),
+            banner: String::new(),
+        }
     }
 }

@@ -76,6 +76,7 @@ fn unset(config: &Config) -> Vec<(&'static str, &'static str, Json)> {
         ("defaults", "max_sessions", defaults.max_sessions.is_none(), unlimited()),
         ("defaults", "protocols", defaults.protocols.is_none(), serde_json::json!(["ftp", "ftps", "sftp"])),
         ("defaults", "networks", defaults.networks.is_none(), serde_json::json!([])),
+        ("defaults", "factors", defaults.factors.is_none(), serde_json::json!([])),
     ]
     .into_iter()
     .filter_map(|(section, key, unset, value)| unset.then_some((section, key, value)))

@@ -62,7 +62,7 @@ impl Default for Storage {
             durability: Durability::default(),
             resume_ttl: Period(Duration::from_hours(24)),
             staging: None,
-            temporary_names: ["*.filepart", "*.part", "*.tmp", ".in.*"].map(str::to_owned).into(),
+            temporary_names: ["*.filepart", "*.part", "*.partial", "*.tmp", ".in.*"].map(str::to_owned).into(),
         }
     }
 }

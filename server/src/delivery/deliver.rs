@@ -1,15 +1,16 @@
-//! The rename that ends a client-side temporary name: there the file is delivered, and its receipt belongs to it.
+//! Renames within the overwrite policy; and the one that ends a client-side temporary name: there the file is delivered,
+//! and its receipt belongs to it.
 
 use std::sync::Arc;
 
-use landfall_storage::{Kind, Stat, VirtualPath};
+use landfall_storage::{Error, Kind, Replace, Stat, VirtualPath};
 
 use super::digest::RunningDigest;
 use super::ledger::{Entry, Intent, Status, Temporary};
-use super::policy::{self, Facts, Verb};
-use super::refusal::Refusal;
-use super::session::{Shared, note_refusal, refuse_partial, rename_landed};
-use super::upload::Receipt;
+use super::policy::{self, Facts, Placement, Verb};
+use super::refusal::{Reason, Refusal};
+use super::session::{Shared, note_refusal, refuse_partial};
+use super::upload::{Receipt, version_path};
 
 /// Renames `from` to its final name `to` and writes the receipt. It is a landing: whatever request asked for it, a file of
 /// that name is treated as the overwrite policy says.
@@ -119,4 +120,51 @@ fn describe(
         sha256,
         started: crate::clock::now(),
     })
+}
+
+/// Renames what has landed, within the overwrite policy; gives the name that was taken.
+pub(super) fn rename_landed(
+    shared: &Shared,
+    from: &VirtualPath,
+    to: &VirtualPath,
+    replace: bool,
+) -> Result<VirtualPath, Refusal> {
+    let store = &shared.delivery.store;
+    if from == to {
+        return store.stat(to).map(|_| to.clone()).map_err(Refusal::from);
+    }
+    let standing = store.stat(to).ok();
+    if standing.as_ref().is_some_and(|stat| stat.kind == Kind::Directory) {
+        return Err(Refusal::new(Reason::AlreadyExists, "a directory has that name"));
+    }
+    if !replace && standing.is_some() {
+        return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
+    }
+    match policy::placement(&shared.user.effective, standing.is_some())? {
+        Placement::Exact(how) => {
+            let how = if replace { how } else { Replace::No };
+            store.rename(from, to, how)?;
+            if let (Some(account), Some(old)) = (&shared.account, standing) {
+                account.removed(old.size);
+            }
+            shared.outdate(to);
+            Ok(to.clone())
+        }
+        Placement::Versioned => {
+            let mut target = to.clone();
+            let mut number = 1;
+            loop {
+                match store.rename(from, &target, Replace::No) {
+                    Ok(()) => {
+                        shared.outdate(&target);
+                        return Ok(target);
+                    }
+                    Err(Error::AlreadyExists) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                number += 1;
+                target = version_path(to, number).ok_or_else(|| Refusal::from(Error::AlreadyExists))?;
+            }
+        }
+    }
 }

@@ -69,6 +69,21 @@ impl RunningDigest {
         }
     }
 
+    /// Takes note that `length` bytes came to `offset` which nobody has shown; `read` gives staged bytes at an offset.
+    pub(super) fn copied(
+        &mut self,
+        offset: u64,
+        length: u64,
+        read: impl FnMut(u64, &mut [u8]) -> Result<usize, Refusal>,
+    ) -> Result<(), Refusal> {
+        if offset == self.hashed {
+            // Now rather than at the landing, which then has nothing left to read.
+            return self.catch_up(offset + length, read);
+        }
+        self.truncated(offset);
+        Ok(())
+    }
+
     /// Takes note that everything from `size` on is gone.
     pub(super) fn truncated(&mut self, size: u64) {
         if size < self.hashed {
@@ -80,21 +95,34 @@ impl RunningDigest {
     pub(super) fn finish(
         mut self,
         size: u64,
-        mut read: impl FnMut(u64, &mut [u8]) -> Result<usize, Refusal>,
+        read: impl FnMut(u64, &mut [u8]) -> Result<usize, Refusal>,
     ) -> Result<String, Refusal> {
+        self.catch_up(size, read)?;
+        Ok(hex(self.take().finish().as_ref()))
+    }
+
+    /// Reads what is missing up to `end`.
+    fn catch_up(
+        &mut self,
+        end: u64,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<usize, Refusal>,
+    ) -> Result<(), Refusal> {
+        // Until it is through, nothing is known: an error leaves a digest that has yet to begin.
         let mut context = self.take();
-        if self.hashed < size {
-            let mut buffer = vec![0; CATCH_UP_BYTES];
-            while self.hashed < size {
-                let count = read(self.hashed, &mut buffer)?;
-                if count == 0 {
-                    return Err(Refusal::internal("the staged bytes are shorter than what was written"));
-                }
-                context.update(buffer.get(..count).unwrap_or_default());
-                self.hashed += count as u64;
+        let mut hashed = std::mem::take(&mut self.hashed);
+        let mut buffer = Vec::new();
+        while hashed < end {
+            buffer.resize(CATCH_UP_BYTES, 0);
+            let room = usize::try_from(end - hashed).map_or(CATCH_UP_BYTES, |rest| rest.min(CATCH_UP_BYTES));
+            let count = read(hashed, buffer.get_mut(..room).unwrap_or_default())?;
+            if count == 0 {
+                return Err(Refusal::internal("the staged bytes are shorter than what was written"));
             }
+            context.update(buffer.get(..count).unwrap_or_default());
+            hashed += count as u64;
         }
-        Ok(hex(context.finish().as_ref()))
+        (self.place, self.hashed) = (Place::Here(context), hashed);
+        Ok(())
     }
 
     /// The digest's own state, taken out; from the thread beside once it is through with what it has.
@@ -164,6 +192,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes that hexadecimal digits spell.
+pub(super) fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +256,35 @@ mod tests {
         let mut digest = RunningDigest::new();
         digest.written_beside(0, piece(b"abcd"), 4);
         digest.truncated(3);
+        assert_eq!(of(b"abc", digest), ABC);
+    }
+
+    #[test]
+    fn copies_are_read_back() {
+        let read = |bytes: &'static [u8]| {
+            move |at: u64, room: &mut [u8]| {
+                let rest = &bytes[usize::try_from(at).unwrap_or(usize::MAX)..];
+                let count = rest.len().min(room.len()).min(2);
+                room[..count].copy_from_slice(&rest[..count]);
+                Ok(count)
+            }
+        };
+        let mut digest = RunningDigest::new();
+        digest.written(0, b"a");
+        assert!(digest.copied(1, 1, read(b"abX")).is_ok());
+        assert_eq!(digest.hashed, 2, "it read on");
+        digest.written(2, b"c");
+        assert_eq!(of(b"abc", digest), ABC);
+        // Ahead of what is known, and over it.
+        let mut digest = RunningDigest::new();
+        assert!(digest.copied(1, 2, read(b"abc")).is_ok());
+        digest.written(0, b"x");
+        assert!(digest.copied(0, 1, read(b"abc")).is_ok());
+        assert_eq!(of(b"abc", digest), ABC);
+        // Nothing is taken for known that could not be read.
+        let mut digest = RunningDigest::new();
+        digest.written(0, b"a");
+        assert!(digest.copied(1, 9, |_, _| Ok(0)).is_err());
         assert_eq!(of(b"abc", digest), ABC);
     }
 

@@ -2,6 +2,7 @@
 //! somebody else; or taken from the receipt where the file is still the one that landed. Knows no verb and no reply.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -10,7 +11,7 @@ use landfall_storage::{Identity, Stat, Store, VirtualPath};
 use md5::{Digest, Md5};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use super::digest::hex;
+use super::digest::{hex, unhex};
 use super::policy::Verb;
 use super::refusal::{Reason, Refusal};
 use super::session::{Download, Session};
@@ -50,6 +51,18 @@ impl Algorithm {
         }
     }
 
+    /// Length of its digests.
+    #[must_use]
+    pub fn digest_bytes(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+            Self::Sha1 => 20,
+            Self::Md5 => 16,
+            Self::Crc32 => 4,
+        }
+    }
+
     /// The one of that name, in any case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -82,11 +95,11 @@ impl Hasher {
         }
     }
 
-    fn finish(self) -> String {
+    fn finish(self) -> Vec<u8> {
         match self {
-            Self::Sha(context) => hex(context.finish().as_ref()),
-            Self::Md5(md5) => hex(&md5.finalize()),
-            Self::Crc32(crc32) => hex(&crc32.finalize().to_be_bytes()),
+            Self::Sha(context) => context.finish().as_ref().to_vec(),
+            Self::Md5(md5) => md5.finalize().to_vec(),
+            Self::Crc32(crc32) => crc32.finalize().to_be_bytes().to_vec(),
         }
     }
 }
@@ -130,17 +143,38 @@ impl Hashing {
 /// A file on its way through a digest. Its buffer lives for a slice only: those who wait hold none.
 struct Work {
     file: Download,
+    algorithm: Algorithm,
     hasher: Hasher,
     at: u64,
     end: u64,
+    block_bytes: u64,
+    /// Where the block ends that the hasher is in.
+    block_end: u64,
+    /// Of the blocks before it, one after the other.
+    digests: Vec<u8>,
 }
 
 impl Work {
+    fn new(file: Download, algorithm: Algorithm, part: &Range<u64>, block_bytes: Option<NonZeroU64>) -> Self {
+        let block_bytes = block_bytes.map_or(u64::MAX, NonZeroU64::get);
+        Self {
+            file,
+            algorithm,
+            hasher: Hasher::new(algorithm),
+            at: part.start,
+            end: part.end,
+            block_bytes,
+            block_end: part.end.min(part.start.saturating_add(block_bytes)),
+            digests: Vec::new(),
+        }
+    }
+
     fn slice(&mut self) -> Result<(), Refusal> {
         let until = self.end.min(self.at.saturating_add(SLICE_BYTES));
         let mut buffer = vec![0; READ_BYTES];
         while self.at < until {
-            let room = usize::try_from(until - self.at).map_or(READ_BYTES, |rest| rest.min(READ_BYTES));
+            let rest = until.min(self.block_end) - self.at;
+            let room = usize::try_from(rest).map_or(READ_BYTES, |rest| rest.min(READ_BYTES));
             let chunk = buffer.get_mut(..room).unwrap_or_default();
             let read = self.file.file().read_at(self.at, chunk)?;
             if read == 0 {
@@ -148,17 +182,25 @@ impl Work {
             }
             self.hasher.update(chunk.get(..read).unwrap_or_default());
             self.at += read as u64;
+            if self.at == self.block_end && self.at < self.end {
+                self.end_block();
+                self.block_end = self.end.min(self.at.saturating_add(self.block_bytes));
+            }
         }
         Ok(())
+    }
+
+    fn end_block(&mut self) {
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(self.algorithm));
+        self.digests.extend(hasher.finish());
     }
 }
 
 impl Session {
-    /// Digest of a part of a landed file, in lowercase hexadecimal digits. `progress` is told how many bytes have been
-    /// read since it was told last. Dropped, it ends at the next slice.
+    /// Digest of a part of a landed file, in lowercase hexadecimal digits.
     ///
     /// # Errors
-    /// [`Reason::BadOffset`] beyond the end, [`Reason::Busy`] when somebody writes to the file meanwhile.
+    /// As for [`Session::hash_blocks`].
     pub async fn hash(
         &self,
         path: &VirtualPath,
@@ -167,6 +209,24 @@ impl Session {
         part: Range<u64>,
         progress: impl Fn(u64),
     ) -> Result<String, Refusal> {
+        Ok(hex(&self.hash_blocks(path, file, algorithm, part, None, progress).await?))
+    }
+
+    /// Digests of the blocks that a part of a landed file consists of, one after the other; the last block may be a
+    /// shorter one, and where no length is given all is one block. `progress` is told how many bytes have been read
+    /// since it was told last. Dropped, it ends at the next slice.
+    ///
+    /// # Errors
+    /// [`Reason::BadOffset`] beyond the end, [`Reason::Busy`] when somebody writes to the file meanwhile.
+    pub async fn hash_blocks(
+        &self,
+        path: &VirtualPath,
+        file: Download,
+        algorithm: Algorithm,
+        part: Range<u64>,
+        block_bytes: Option<NonZeroU64>,
+        progress: impl Fn(u64),
+    ) -> Result<Vec<u8>, Refusal> {
         self.shared().may(Verb::Read)?;
         let size = file.size();
         if part.start > part.end || part.end > size {
@@ -176,13 +236,14 @@ impl Session {
         let before = file.file().identity()?;
         if algorithm == Algorithm::Sha256
             && part == (0..size)
-            && let Some(digest) = self.receipted(path, &before).await?
+            && block_bytes.is_none_or(|bytes| bytes.get() >= size)
+            && let Some(digest) = self.receipted(path, &before).await?.as_deref().and_then(unhex)
         {
             return Ok(digest);
         }
         let hashing = &self.shared().delivery.hashing;
         let own = hashing.of(&self.user().name);
-        let mut work = Work { file, hasher: Hasher::new(algorithm), at: part.start, end: part.end };
+        let mut work = Work::new(file, algorithm, &part, block_bytes);
         while work.at < work.end {
             let turn = hashing.turn(own.clone()).await?;
             let from = work.at;
@@ -199,7 +260,8 @@ impl Session {
         if (after.size, after.modified) != (before.size, before.modified) {
             return Err(changed());
         }
-        Ok(work.hasher.finish())
+        work.end_block();
+        Ok(work.digests)
     }
 
     /// The digest in the receipt of the very file that stands there, if no one has touched it since it landed.
@@ -246,11 +308,11 @@ mod tests {
         ] {
             let mut hasher = Hasher::new(algorithm);
             hasher.update(text.as_bytes());
-            assert_eq!(hasher.finish(), digest, "{algorithm:?}");
+            assert_eq!(hex(&hasher.finish()), digest, "{algorithm:?}");
         }
         let mut hasher = Hasher::new(Algorithm::Sha512);
         hasher.update(b"abc");
-        assert!(hasher.finish().starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"));
+        assert!(hex(&hasher.finish()).starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"));
     }
 
     #[test]

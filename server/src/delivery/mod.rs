@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `session.rs` | [`Session`]: every verb |
+//! | `begin.rs` | how an upload begins |
 //! | `upload.rs` | [`Upload`]: bytes on their way, and their landing |
 //! | `deliver.rs` | the rename that ends a client-side temporary name |
 //! | `hash.rs` | digests of landed files |
@@ -16,6 +17,7 @@
 //! | `reconcile.rs` | brings ledger and storage to agreement at the start |
 //! | `registry.rs` | who is in |
 
+mod begin;
 mod deliver;
 mod digest;
 mod hash;
@@ -62,6 +64,8 @@ pub struct Delivery {
     registry: Arc<Registry>,
     accounts: quota::Accounts,
     hashing: hash::Hashing,
+    /// Held while an upload is suspended.
+    suspending: Mutex<()>,
     temporary_names: RwLock<Arc<TemporaryNames>>,
 }
 
@@ -75,6 +79,7 @@ impl Delivery {
             registry: Arc::default(),
             accounts: quota::Accounts::default(),
             hashing: hash::Hashing::default(),
+            suspending: Mutex::default(),
             temporary_names: RwLock::new(Arc::new(temporary_names)),
         })
     }

@@ -72,6 +72,19 @@ pub(super) fn placement(grant: &Grant, occupied: bool) -> Result<Placement, Refu
     }
 }
 
+/// May what has landed be cut? What is left of it takes its place, and no other.
+pub(super) fn cut(grant: &Grant) -> Result<(), Refusal> {
+    verb(grant, Verb::Write)?;
+    match placement(grant, true) {
+        Ok(Placement::Exact(Replace::Yes)) => Ok(()),
+        Err(refusal) if refusal.reason == Reason::Permission => Err(refusal),
+        _ => Err(Refusal::new(
+            Reason::AlreadyExists,
+            "files that have landed are not replaced here, and so not cut; send what it shall be as a new upload",
+        )),
+    }
+}
+
 /// May what has landed be taken out of sight again, under a name that is replaced freely?
 pub(super) fn take_back(grant: &Grant) -> Result<(), Refusal> {
     if grant.permissions.unwrap_or_default().overwrite {

@@ -4,32 +4,26 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use landfall_auth::{Protocol, User};
-use landfall_storage::{Begin, Entry, Error, Kind, ReadAt, Replace, Space, Stat, Suspended, VirtualPath};
-use tokio::time::{Instant, sleep};
+use landfall_storage::{Entry, Error, Kind, ReadAt, Space, Stat, Suspended, VirtualPath};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{self, Status, Superseded};
-use super::policy::{self, Placement, Verb};
+use super::policy::{self, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
 use super::registry::{Activity, Enrolment};
-use super::upload::{Receipt, Upload, version_path};
+use super::upload::Receipt;
 use super::{Delivery, deliver};
 
 /// How many of its own landings a session remembers.
 const MAX_LANDED_REMEMBERED: usize = 64;
-/// How long going on with an upload waits for the session that has it. A client that was cut off may be back before its
-/// old connection's end is noticed.
-const LET_GO_WAIT: Duration = Duration::from_secs(1);
-/// And how often it looks.
-const LET_GO_STEP: Duration = Duration::from_millis(10);
-
-/// A landed file open for reading. Reads block: call from a thread that may.
+/// A landed file open for reading; a clone is the same open file. Reads block: call from a thread that may.
+#[derive(Clone)]
 pub struct Download {
-    file: Box<dyn ReadAt>,
+    pub(super) file: Arc<dyn ReadAt>,
 }
 
 impl Download {
@@ -118,7 +112,7 @@ impl Shared {
         Ok(path.under(&self.home)?)
     }
 
-    fn staged(&self, store_path: &VirtualPath) -> Option<Suspended> {
+    pub(super) fn staged(&self, store_path: &VirtualPath) -> Option<Suspended> {
         self.delivery.store.staged(&self.user.name, store_path)
     }
 
@@ -156,6 +150,28 @@ impl Shared {
             suspended.remove(&name);
             Some(Ok(name))
         })))
+    }
+
+    /// Removes what is suspended, and every trace of it.
+    fn give_up(&self, staged: &Suspended) -> Result<(), Refusal> {
+        self.delivery.store.discard_staged(&self.user.name, &staged.path)?;
+        self.given_up(staged);
+        Ok(())
+    }
+
+    fn given_up(&self, staged: &Suspended) {
+        self.delivery.ledger.forget(staged.id.as_str());
+        if let Some(account) = &self.account {
+            account.removed(staged.size);
+        }
+    }
+
+    /// A file has come to stand under that name: what is staged for it is outdated, as after a landing.
+    pub(super) fn outdate(&self, store_path: &VirtualPath) {
+        // What cannot be removed goes when its time to live is over.
+        if let Ok(Some(outdated)) = self.delivery.store.outdate(&self.user.name, store_path) {
+            self.given_up(&outdated);
+        }
     }
 
     /// The owner's own suspended uploads, by name: they are shown in place of what landed under those names.
@@ -282,47 +298,7 @@ impl Session {
     pub async fn download(&self, path: &VirtualPath) -> Result<Download, Refusal> {
         self.0.may(Verb::Read)?;
         let store_path = self.0.place(path)?;
-        self.blocking(move |shared| Ok(Download { file: shared.delivery.store.open(&store_path)? })).await
-    }
-
-    /// Begins or goes on with an upload. `expected_bytes` is the size of the whole file announced beforehand (FTP's
-    /// ALLO), if any.
-    pub async fn upload(
-        &self,
-        path: &VirtualPath,
-        begin: Begin,
-        expected_bytes: Option<u64>,
-    ) -> Result<Upload, Refusal> {
-        let step: Step = Arc::new(|_| true);
-        self.upload_by_steps(path, begin, expected_bytes, &step).await
-    }
-
-    /// The same. An append to a landed file begins with a copy of it: `step` is told how many more bytes are copied,
-    /// slice by slice, and ends it by saying false; nothing is kept then.
-    pub async fn upload_by_steps(
-        &self,
-        path: &VirtualPath,
-        begin: Begin,
-        expected_bytes: Option<u64>,
-        step: &Step,
-    ) -> Result<Upload, Refusal> {
-        let store_path = self.0.place(path)?;
-        let until = Instant::now() + LET_GO_WAIT;
-        loop {
-            let (store_path, path, step) = (store_path.clone(), path.clone(), Arc::clone(step));
-            let may_wait = begin != Begin::Fresh && Instant::now() < until;
-            let attempt = self.blocking(move |shared| {
-                let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes, &step);
-                Ok(match outcome {
-                    Err(refusal) if may_wait && refusal.reason == Reason::Busy => None,
-                    outcome => Some(outcome.inspect_err(|refusal| note_refusal(shared, &path, refusal))?),
-                })
-            });
-            if let Some(upload) = attempt.await? {
-                return Ok(upload);
-            }
-            sleep(LET_GO_STEP).await;
-        }
+        self.blocking(move |shared| Ok(Download { file: shared.delivery.store.open(&store_path)?.into() })).await
     }
 
     /// Makes a directory.
@@ -344,11 +320,7 @@ impl Session {
                 shared.may(Verb::Delete)?;
             }
             if let Some(staged) = &suspended {
-                store.discard_staged(&shared.user.name, &store_path)?;
-                shared.delivery.ledger.forget(staged.id.as_str());
-                if let Some(account) = &shared.account {
-                    account.removed(staged.size);
-                }
+                shared.give_up(staged)?;
             }
             match landed {
                 Ok(stat) => {
@@ -404,7 +376,7 @@ impl Session {
                 policy::take_back(&shared.user.effective)?;
             }
             refuse_partial(shared, &from, &store_from)?;
-            if let Err(refusal) = rename_landed(shared, &store_from, &store_to, replace) {
+            if let Err(refusal) = deliver::rename_landed(shared, &store_from, &store_to, replace) {
                 note_refusal(shared, &to, &refusal);
                 return Err(refusal);
             }
@@ -454,60 +426,6 @@ fn partial(staged: &Suspended) -> Stat {
     Stat { kind: Kind::File, size: staged.size, modified: staged.modified, mode: 0o600, inode: 0 }
 }
 
-fn begin_upload(
-    shared: &Arc<Shared>,
-    path: &VirtualPath,
-    store_path: VirtualPath,
-    begin: Begin,
-    expected_bytes: Option<u64>,
-    step: &Step,
-) -> Result<Upload, Refusal> {
-    let store = &shared.delivery.store;
-    let grant = &shared.user.effective;
-    if store_path == shared.home {
-        return Err(Refusal::new(Reason::WrongKind, "a directory has that name"));
-    }
-    let landed = match store.stat(&store_path) {
-        Ok(stat) => Some(stat),
-        Err(Error::NotFound) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let standing = landed.as_ref().map(|stat| stat.kind);
-    let temporary = path.file_name().is_some_and(|name| shared.delivery.temporary_names().matches(name));
-    // Whether a temporary name's final name is free is asked when the rename names it.
-    let placement =
-        policy::begin(grant, standing.filter(|kind| !temporary || *kind == Kind::Directory), expected_bytes)?;
-    let replaces = landed
-        .as_ref()
-        .filter(|stat| stat.kind == Kind::File && (temporary || placement == Placement::Exact(Replace::Yes)))
-        .map(|stat| stat.size);
-    let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
-    if let (Some(account), Some(landed), None, Begin::Append) = (&shared.account, &landed, &suspended, begin) {
-        // It begins with a copy of what landed: there has to be room for that before it is made.
-        account.fits(landed.size, replaces)?;
-    }
-    let staged = match begin {
-        Begin::Append => store.append(&shared.user.name, &store_path, &mut |bytes| step(bytes))?,
-        Begin::Fresh | Begin::Resume { .. } => store.stage(&shared.user.name, &store_path, begin)?,
-    };
-    // Built before its room is asked for, so that a refusal takes the path of every other one.
-    let resumed = suspended.as_ref().is_some_and(|suspended| suspended.id == *staged.id());
-    if let Some(old) = suspended.as_ref().filter(|_| !resumed) {
-        shared.delivery.ledger.forget(old.id.as_str());
-    }
-    if let Some(account) = &shared.account {
-        if let Some(old) = suspended.filter(|_| !resumed) {
-            account.removed(old.size);
-        }
-        if let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces) {
-            staged.discard()?;
-            return Err(refusal);
-        }
-    }
-    let account = shared.account.clone();
-    Ok(Upload::new(staged, shared.clone(), path.clone(), store_path, expected_bytes, account))
-}
-
 /// What has not come whole cannot be given another name: its owner would take it for delivered.
 pub(super) fn refuse_partial(shared: &Shared, path: &VirtualPath, store_path: &VirtualPath) -> Result<(), Refusal> {
     let Some(staged) = shared.staged(store_path) else { return Ok(()) };
@@ -538,47 +456,4 @@ pub(super) fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusa
         reason: Some(refusal.to_string()),
         identity: None,
     });
-}
-
-/// Renames what has landed, within the overwrite policy; gives the name that was taken.
-pub(super) fn rename_landed(
-    shared: &Shared,
-    from: &VirtualPath,
-    to: &VirtualPath,
-    replace: bool,
-) -> Result<VirtualPath, Refusal> {
-    let store = &shared.delivery.store;
-    if from == to {
-        return store.stat(to).map(|_| to.clone()).map_err(Refusal::from);
-    }
-    let standing = store.stat(to).ok();
-    if standing.as_ref().is_some_and(|stat| stat.kind == Kind::Directory) {
-        return Err(Refusal::new(Reason::AlreadyExists, "a directory has that name"));
-    }
-    if !replace && standing.is_some() {
-        return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
-    }
-    match policy::placement(&shared.user.effective, standing.is_some())? {
-        Placement::Exact(how) => {
-            let how = if replace { how } else { Replace::No };
-            store.rename(from, to, how)?;
-            if let (Some(account), Some(old)) = (&shared.account, standing) {
-                account.removed(old.size);
-            }
-            Ok(to.clone())
-        }
-        Placement::Versioned => {
-            let mut target = to.clone();
-            let mut number = 1;
-            loop {
-                match store.rename(from, &target, Replace::No) {
-                    Ok(()) => return Ok(target),
-                    Err(Error::AlreadyExists) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                number += 1;
-                target = version_path(to, number).ok_or_else(|| Refusal::from(Error::AlreadyExists))?;
-            }
-        }
-    }
 }

@@ -6,7 +6,7 @@ pub struct TemporaryNames(Vec<String>);
 
 impl Default for TemporaryNames {
     fn default() -> Self {
-        Self(["*.filepart", "*.part", "*.tmp", ".in.*"].map(str::to_owned).into())
+        Self(["*.filepart", "*.part", "*.partial", "*.tmp", ".in.*"].map(str::to_owned).into())
     }
 }
 
@@ -57,6 +57,7 @@ mod tests {
         for (name, temporary) in [
             ("photo.jpg", false),
             ("photo.jpg.filepart", true),
+            ("photo.jpg.1a2b3c4d.partial", true),
             ("photo.jpg.PART", true),
             ("upload.tmp", true),
             (".in.photo.jpg.", true),

@@ -1,7 +1,8 @@
 //! `Upload`: bytes on their way and their landing. Every call may block on a disk: call from a thread that may
 //! (`spawn_blocking`), once per transfer rather than once per chunk. Dropping it suspends it.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use landfall_storage::{self as storage, Error, Replace, VirtualPath};
@@ -12,12 +13,14 @@ use super::ledger::{Entry, Intent, Status, Temporary};
 use super::policy::{self, Facts, Placement, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
-use super::session::Shared;
+use super::session::{Download, Shared};
 use super::writer::Pending;
 
 /// An upload that takes longer is noted in the ledger, in case that the server is killed. Shorter ones, of which there are
 /// many, are not worth a row of their own.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
+/// Copied from a landed file between two looks at whether it is still wanted.
+const COPY_BYTES: u64 = 16 * 1_024 * 1_024;
 /// Names tried where versions are kept, before giving up.
 const MAX_VERSIONS: u32 = 10_000;
 
@@ -53,6 +56,18 @@ pub struct Upload {
     noted: bool,
     /// A rule was broken: nothing is kept.
     refused: Option<Refusal>,
+    landing: Landing,
+}
+
+/// What an upload may land as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Landing {
+    /// As the overwrite policy says.
+    ByPolicy,
+    /// As a new file or not at all.
+    New,
+    /// In place of the file of this inode number or not at all; otherwise nothing of it is kept.
+    Over(u64),
 }
 
 impl Upload {
@@ -78,7 +93,18 @@ impl Upload {
             began: Instant::now(),
             noted: false,
             refused: None,
+            landing: Landing::ByPolicy,
         }
+    }
+
+    /// It must not replace what lands under its name meanwhile, nor evade it, whatever the overwrite policy says.
+    pub(super) fn land_only_as_new(&mut self) {
+        self.landing = Landing::New;
+    }
+
+    /// It must replace that very file; if it does not, nothing of it is kept.
+    pub(super) fn land_only_over(&mut self, inode: u64) {
+        self.landing = Landing::Over(inode);
     }
 
     /// Its name as its user sees it.
@@ -120,11 +146,58 @@ impl Upload {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
+        self.staged_with_room(offset, data.len() as u64)?.write_at(offset, data)?;
+        self.note();
+        self.session.enrolment.session.activity.received(data.len() as u64);
+        Ok(())
+    }
+
+    /// Copies a part of a landed file to `offset`, at most [`Upload::size`], as far as that file went when it was opened;
+    /// says how much. Digest, quota and size limit are kept along the way. `step` is told how many more bytes are copied,
+    /// slice by slice, and ends it by saying false.
+    ///
+    /// # Errors
+    /// As for [`Upload::write_at`]; [`Reason::Incomplete`] when `step` has ended it; [`Reason::Busy`] when somebody else
+    /// has changed that file meanwhile: then nothing of the upload is kept.
+    pub fn copy(
+        &mut self,
+        offset: u64,
+        source: &Download,
+        part: Range<u64>,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<u64, Refusal> {
+        let part = part.start..part.end.min(source.size());
+        let before = source.file().identity()?;
+        let mut from = part.start;
+        while from < part.end {
+            let (at, wanted) = (offset + (from - part.start), (part.end - from).min(COPY_BYTES));
+            let staged = self.staged_with_room(at, wanted)?;
+            let copied = staged.copy_at(at, source.file(), from, wanted)?;
+            let now = source.file().identity()?;
+            // A shorter file, or the bytes of two: neither is what was asked for. (Its name may change, though.)
+            if copied == 0 || (now.size, now.modified) != (before.size, before.modified) {
+                let sentence = "the file to be copied was changed meanwhile; copy it again from the beginning";
+                return Err(self.refused.insert(Refusal::new(Reason::Busy, sentence)).clone());
+            }
+            if let Some(staged) = &self.staged {
+                self.digest.copied(at, copied, |at, room| Ok(staged.read_at(at, room)?))?;
+            }
+            self.note();
+            from += copied;
+            if !step(copied) {
+                return Err(Error::Stopped.into());
+            }
+        }
+        Ok(from.saturating_sub(part.start))
+    }
+
+    /// The staged bytes, once there is room for so many more at `offset`.
+    fn staged_with_room(&mut self, offset: u64, length: u64) -> Result<&mut dyn storage::Upload, Refusal> {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
         let Some(staged) = &mut self.staged else { return Err(over()) };
-        let end = offset.checked_add(data.len() as u64).ok_or_else(|| beyond(offset, staged.size()))?;
+        let end = offset.checked_add(length).ok_or_else(|| beyond(offset, staged.size()))?;
         if end > staged.size() {
             let room = policy::size(&self.session.user.effective, end).and_then(|()| match &self.account {
                 Some(account) => account.charge(&*self.session.delivery.store, staged.id().as_str(), end),
@@ -135,14 +208,18 @@ impl Upload {
                 return Err(refusal);
             }
         }
-        staged.write_at(offset, data)?;
-        if !self.noted && self.began.elapsed() >= NOTED_AFTER {
-            self.noted = true;
-            let (id, size) = (staged.id().as_str().to_owned(), staged.size());
-            self.session.delivery.ledger.under_way(self.entry(id, size, None, &self.path, Status::Suspended, None));
+        Ok(&mut **staged)
+    }
+
+    /// The ledger hears of uploads that take long.
+    fn note(&mut self) {
+        if self.noted || self.began.elapsed() < NOTED_AFTER {
+            return;
         }
-        self.session.enrolment.session.activity.received(data.len() as u64);
-        Ok(())
+        let Some(staged) = &self.staged else { return };
+        self.noted = true;
+        let (id, size) = (staged.id().as_str().to_owned(), staged.size());
+        self.session.delivery.ledger.under_way(self.entry(id, size, None, &self.path, Status::Suspended, None));
     }
 
     /// Reads staged bytes back (SFTP handles opened for reading and writing).
@@ -231,6 +308,31 @@ impl Upload {
         Ok(staged.discard()?)
     }
 
+    /// True while it holds nothing but the copy of the landed file that it began with.
+    #[must_use]
+    pub fn is_mere_copy(&self) -> bool {
+        self.staged.as_ref().is_some_and(|staged| staged.is_mere_copy())
+    }
+
+    /// Ends an upload that is a mere copy: what has landed stays, and wears the time and the mode that are given.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn leave(self, modified: Option<SystemTime>, mode: Option<u32>) -> Result<(), Refusal> {
+        let (session, store_path) = (self.session.clone(), self.store_path.clone());
+        self.discard()?;
+        let store = &session.delivery.store;
+        // The time first: a mode may be refused, or be one that lets nothing be set any more.
+        if let Some(modified) = modified {
+            store.set_modified(&store_path, modified)?;
+        }
+        if let Some(mode) = mode {
+            policy::change_mode(&session.user.effective)?;
+            store.set_mode(&store_path, policy::mode(mode))?;
+        }
+        Ok(())
+    }
+
     fn land(&mut self, still_wanted: &mut dyn FnMut() -> bool) -> Result<Receipt, Refusal> {
         let Some(mut staged) = self.staged.take() else { return Err(over()) };
         let landed = self.publish(&mut *staged, still_wanted);
@@ -264,10 +366,15 @@ impl Upload {
         let temporary = session.delivery.temporary_names().matches(&name);
         let standing = store.stat(&self.store_path).ok();
         // A temporary name is the client's own: it is replaced freely, the final name's policy is asked at its rename.
-        let placement = if temporary {
-            Placement::Exact(Replace::Yes)
-        } else {
-            policy::placement(grant, standing.is_some()).map_err(kept)?
+        let placement = match self.landing {
+            Landing::New => Placement::Exact(Replace::No),
+            Landing::Over(inode) if standing.as_ref().is_none_or(|now| now.inode != inode) => {
+                let sentence = "another file has taken that name meanwhile; look at it before you cut it";
+                return Err(kept(Refusal::new(Reason::Busy, sentence)));
+            }
+            Landing::Over(_) => Placement::Exact(Replace::Yes),
+            Landing::ByPolicy if temporary => Placement::Exact(Replace::Yes),
+            Landing::ByPolicy => policy::placement(grant, standing.is_some()).map_err(kept)?,
         };
 
         let replaced = standing
@@ -346,13 +453,14 @@ impl Upload {
         }
         match outcome {
             Ok(stat) => Ok((stat, store_path)),
-            Err(Error::AlreadyExists) => Err((
-                Refusal::new(
-                    Reason::AlreadyExists,
-                    "a file of that name landed meanwhile, and files are not replaced here; use another name",
-                ),
-                true,
-            )),
+            Err(Error::AlreadyExists) => {
+                let sentence = if self.landing == Landing::New {
+                    "a file of that name landed meanwhile, and this one was to be new; use another name"
+                } else {
+                    "a file of that name landed meanwhile, and files are not replaced here; use another name"
+                };
+                Err((Refusal::new(Reason::AlreadyExists, sentence), true))
+            }
             Err(error) => {
                 // Once renamed, the name may be visible though its directory could not be synced: then the intent stays,
                 // and the next start decides. Until then nothing is acknowledged.
@@ -420,23 +528,40 @@ impl Drop for Upload {
         let (id, size) = (staged.id().as_str().to_owned(), staged.size());
         let user = &self.session.user.name;
         let ledger = &self.session.delivery.ledger;
-        if let Some(refusal) = self.refused.take() {
+        if self.refused.is_some() || matches!(self.landing, Landing::Over(_)) {
             if let Err(error) = staged.discard() {
                 tracing::warn!(%error, "a refused upload could not be removed; its time to live ends it");
             }
             if let Some(account) = &self.account {
                 account.give_back(&id);
             }
-            self.session.log_refused(&self.path, size, &refusal);
-            ledger.note(self.entry(id, size, None, &self.path, Status::Refused, Some(refusal.to_string())));
+            if let Some(refusal) = self.refused.take() {
+                self.session.log_refused(&self.path, size, &refusal);
+                ledger.note(self.entry(id, size, None, &self.path, Status::Refused, Some(refusal.to_string())));
+            }
             return;
         }
+        // One after the other: which of two uploads of a name stays, and which row, are one decision.
+        let _suspending = self.session.delivery.suspending.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspended = || self.session.delivery.store.staged(user, &self.store_path).filter(|staged| !staged.active);
+        let before = suspended();
         drop(staged);
         // Not everything that is cut off is kept: nothing was sent, or the same name landed meanwhile.
-        let staged = self.session.delivery.store.staged(user, &self.store_path);
-        let kept = staged.is_some_and(|staged| staged.id.as_str() == id && !staged.active);
+        let after = suspended().map(|staged| staged.id);
+        let kept = after.as_ref().is_some_and(|after| after.as_str() == id);
         if let Some(account) = &self.account {
-            if kept { account.keep(&id, size, None) } else { account.give_back(&id) }
+            if kept {
+                account.keep(&id, size, None);
+            } else {
+                account.give_back(&id);
+            }
+        }
+        // Of each name one upload is kept, and a later one outdates it even if nothing of that is kept.
+        if let Some(outdated) = before.filter(|before| before.id.as_str() != id && after.as_ref() != Some(&before.id)) {
+            ledger.forget(outdated.id.as_str());
+            if let Some(account) = &self.account {
+                account.removed(outdated.size);
+            }
         }
         if kept {
             let (protocol, peer) = (self.session.protocol_name(), self.session.peer);

@@ -2,6 +2,7 @@
 //! else. Shells, commands, terminals, forwarding and agents are refused. Knows no SFTP.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -30,9 +31,12 @@ pub(super) struct Visitor {
     door: Door,
     /// The connection's shared part, once somebody is logged in.
     connection: watch::Receiver<Option<Arc<Connection>>>,
+    /// Says to the wire that somebody is logged in.
+    known: Arc<AtomicBool>,
     channels: HashMap<ChannelId, Known>,
     opened: usize,
     window_bytes: u32,
+    banner: String,
 }
 
 /// What is known of a channel.
@@ -44,8 +48,14 @@ struct Known {
 
 impl Visitor {
     /// Of a new connection.
-    pub(super) fn new(door: Door, connection: watch::Receiver<Option<Arc<Connection>>>, window_bytes: u32) -> Self {
-        Self { door, connection, channels: HashMap::new(), opened: 0, window_bytes }
+    pub(super) fn new(
+        door: Door,
+        connection: watch::Receiver<Option<Arc<Connection>>>,
+        known: Arc<AtomicBool>,
+        window_bytes: u32,
+        banner: String,
+    ) -> Self {
+        Self { door, connection, known, channels: HashMap::new(), opened: 0, window_bytes, banner }
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
@@ -57,32 +67,39 @@ impl Visitor {
     }
 }
 
+/// Logins are boxed: russh keeps room for whatever a callback may need as long as the connection lives.
 impl Handler for Visitor {
     type Error = Stop;
 
-    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Stop> {
+    /// RFC 4252 section 5.4; lines end as RFC 4251 has them.
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Stop> {
+        let lines: Vec<&str> = self.banner.lines().collect();
+        Ok((!lines.is_empty()).then(|| lines.join("\r\n") + "\r\n"))
+    }
+
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Stop> {
         self.admit()?;
-        self.door.none()
+        self.door.none(user)
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Stop> {
         self.admit()?;
-        self.door.password(user, password).await
+        Box::pin(self.door.password(user, password)).await
     }
 
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Stop> {
         self.admit()?;
-        self.door.offer(user, offer.public_key, offer.algorithm).await
+        Box::pin(self.door.offer(user, offer.public_key, offer.algorithm)).await
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Stop> {
         self.admit()?;
-        self.door.key(user, key.public_key, key.algorithm).await
+        Box::pin(self.door.key(user, key.public_key, key.algorithm)).await
     }
 
-    async fn auth_openssh_certificate(&mut self, _user: &str, _certificate: &Certificate) -> Result<Auth, Stop> {
+    async fn auth_openssh_certificate(&mut self, user: &str, certificate: &Certificate) -> Result<Auth, Stop> {
         self.admit()?;
-        self.door.certificate()
+        Box::pin(self.door.certificate(user, certificate)).await
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -92,8 +109,15 @@ impl Handler for Visitor {
         response: Option<Response<'a>>,
     ) -> Result<Auth, Stop> {
         self.admit()?;
-        let answer = response.map(|mut answers| answers.next().map_or_else(Vec::new, |answer| answer.to_vec()));
-        self.door.interactive(user, answer).await
+        // More than one is never asked for; of more, one too many is enough to see that.
+        let answers = response.map(|answers| answers.take(2).map(|answer| answer.to_vec()).collect());
+        Box::pin(self.door.interactive(user, answers)).await
+    }
+
+    /// Called before the client's next packet is read.
+    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Stop> {
+        self.known.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn channel_open_session(

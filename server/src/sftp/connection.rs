@@ -189,6 +189,44 @@ impl Connection {
     }
 }
 
+/// What is left in the budgets when everything is over: nothing, or something was not given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Of [`WRITE_ROOM_BYTES`].
+    pub write_room_bytes: usize,
+    /// Of [`MAX_HANDLES`].
+    pub handles: usize,
+    /// Of [`MAX_EARLY_BYTES`].
+    pub early_bytes: usize,
+    /// Of [`MAX_BACKLOG_BYTES`].
+    pub backlog_bytes: usize,
+    /// Of [`MAX_UNSENT_BYTES`].
+    pub unsent_bytes: usize,
+    /// Files open for sending or receiving.
+    pub transfers: usize,
+    /// Requests that nobody answered.
+    pub unanswered: usize,
+    /// Jobs at work.
+    pub busy: usize,
+}
+
+impl Connection {
+    /// What is taken of the budgets now.
+    pub(super) fn left(&self) -> Left {
+        let of = |count: &AtomicUsize| count.load(Ordering::Acquire);
+        Left {
+            write_room_bytes: WRITE_ROOM_BYTES - self.write_room.available_permits(),
+            handles: MAX_HANDLES - self.handles.available_permits(),
+            early_bytes: of(&self.early_bytes),
+            backlog_bytes: of(&self.backlog_bytes),
+            unsent_bytes: of(&self.unsent_bytes),
+            transfers: of(&self.transfers),
+            unanswered: of(&self.unanswered),
+            busy: of(&self.busy),
+        }
+    }
+}
+
 /// Room for a WRITE that came ahead, as long as it lives.
 pub(super) struct EarlyPlace {
     connection: Arc<Connection>,

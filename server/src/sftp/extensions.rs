@@ -5,9 +5,10 @@ use bytes::{Buf, BufMut, BytesMut};
 use landfall_storage::{Space, VirtualPath};
 
 use super::attributes::OWNER;
+use super::checking::{ALGORITHMS, Check};
 use super::handles::MAX_HANDLES;
 use super::packets::{self, Fault, MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, Reader};
-use super::requests::{Held, Named, Place, Request, held, place, rename, set_stat};
+use super::requests::{Held, Named, Part, Place, Request, handle, held, place, rename, set_stat};
 
 /// One row of the table.
 struct Extension {
@@ -20,14 +21,25 @@ struct Extension {
 const EXTENSIONS: &[Extension] = &[
     Extension { name: "posix-rename@openssh.com", value: "1", parse: |r| rename(r, true) },
     Extension { name: "statvfs@openssh.com", value: "2", parse: space },
-    Extension { name: "fstatvfs@openssh.com", value: "2", parse: handle_space },
+    Extension { name: "fstatvfs@openssh.com", value: "2", parse: |r| held(r, Held::Space) },
     Extension { name: "fsync@openssh.com", value: "1", parse: |r| held(r, Held::Sync) },
     Extension { name: "lsetstat@openssh.com", value: "1", parse: set_stat },
     Extension { name: "limits@openssh.com", value: "1", parse: |_| Ok(Request::Limits) },
     Extension { name: "expand-path@openssh.com", value: "1", parse: expand_path },
     Extension { name: "home-directory", value: "1", parse: home_directory },
     Extension { name: "users-groups-by-id@openssh.com", value: "1", parse: names_by_number },
+    // The draft announces the first name and asks by the other two; some servers announce those, and paramiko asks by the
+    // first.
+    Extension { name: "check-file", value: ALGORITHMS, parse: |r| check_handle(r, true) },
+    Extension { name: "check-file-handle", value: ALGORITHMS, parse: |r| check_handle(r, false) },
+    Extension { name: "check-file-name", value: ALGORITHMS, parse: check_name },
+    Extension { name: "copy-data", value: "1", parse: copy },
+    Extension { name: "vendor-id", value: VENDOR, parse: vendor },
 ];
+
+/// Vendor, product, version, build number, as `vendor-id` lays them out (draft-ietf-secsh-filexfer-extensions-00). No
+/// version and no build: they would only help to choose an attack.
+const VENDOR: &str = "\0\0\0\x08Landfall\0\0\0\x08Landfall\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Most numbers looked up in one `users-groups-by-id`; a packet could hold 65,000.
 const MAX_NUMBERS: usize = 1024;
@@ -54,11 +66,6 @@ fn space(reader: &mut Reader) -> Result<Request, Fault> {
     Ok(Request::Named(Named::Space { path: place(reader)? }))
 }
 
-fn handle_space(reader: &mut Reader) -> Result<Request, Fault> {
-    reader.string()?;
-    Ok(Request::Named(Named::Space { path: Ok(VirtualPath::root()) }))
-}
-
 /// `~` and `~/x` are the home directory, which is the root; `~name` would be somebody else's.
 fn expand_path(reader: &mut Reader) -> Result<Request, Fault> {
     let text = reader.string()?;
@@ -74,6 +81,33 @@ fn expand_path(reader: &mut Reader) -> Result<Request, Fault> {
 fn home_directory(reader: &mut Reader) -> Result<Request, Fault> {
     reader.string()?;
     Ok(Request::Named(Named::RealPath { path: Ok(VirtualPath::root()) }))
+}
+
+fn check_handle(reader: &mut Reader, named: bool) -> Result<Request, Fault> {
+    let handle = handle(reader)?;
+    Ok(Request::Held { handle, what: Held::Check(Check::read(reader, named)?) })
+}
+
+fn check_name(reader: &mut Reader) -> Result<Request, Fault> {
+    let path = place(reader)?;
+    Ok(Request::Named(Named::Check { path, check: Check::read(reader, false)? }))
+}
+
+fn copy(reader: &mut Reader) -> Result<Request, Fault> {
+    let from = handle(reader)?;
+    let (offset, length) = (reader.u64()?, reader.u64()?);
+    let to = handle(reader)?;
+    let at = reader.u64()?;
+    Ok(Request::Copy { from, to, part: Part { offset, length, at } })
+}
+
+/// The client says who it is: noted.
+fn vendor(reader: &mut Reader) -> Result<Request, Fault> {
+    for _ in 0..3 {
+        reader.string()?;
+    }
+    reader.u64()?;
+    Ok(Request::Noted)
 }
 
 fn names_by_number(reader: &mut Reader) -> Result<Request, Fault> {

@@ -50,6 +50,11 @@ impl<T> Handles<T> {
         self.slots.get(slot).filter(|slot| slot.generation == generation)?.holds.as_ref()
     }
 
+    /// All that is held.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.slots.iter().filter_map(|slot| slot.holds.as_ref())
+    }
+
     /// Takes the handle out of use.
     pub(super) fn remove(&mut self, handle: &[u8]) -> Option<Arc<T>> {
         let (slot, generation) = parse(handle)?;

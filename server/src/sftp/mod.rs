@@ -4,11 +4,13 @@
 //! ```text
 //! wire.rs        socket: large reads, cut off at will
 //! channel.rs     russh's handler: login, channels, the subsystem      login.rs   tries, offers, sessions
+//!                                                                    certificates.rs   of which authorities, for how long
 //! pump.rs        bytes → packets → requests                          packets.rs requests.rs extensions.rs
-//!   ├─► names.rs     requests about names, one after the other
+//!   ├─► names.rs     requests about names, one after the other          checking.rs (digests)
 //!   └─► queue.rs     requests about a handle, in its own order       receiving.rs (upload) sending.rs (download, names)
 //! outbox.rs      replies: batched, as the peer's window lets them
 //! connection.rs  budgets and counters of the whole connection        handles.rs status.rs attributes.rs
+//! bare.rs        the same without SSH, for fuzzers
 //! ```
 //!
 //! # Why it cannot deadlock
@@ -25,7 +27,10 @@
 //!   not read is slowed down by its window, and one that ignores its window is cut off (`connection.rs`).
 
 mod attributes;
+pub mod bare;
+mod certificates;
 mod channel;
+mod checking;
 mod connection;
 mod extensions;
 mod handles;
@@ -46,17 +51,18 @@ mod wire;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use landfall_auth::Login;
-use russh::keys::{Algorithm, EcdsaCurve};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Disconnect, Preferred, SshId, cipher, compression, kex, mac, server};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::Visitor;
 use self::connection::Connection as Shared;
-use self::login::Door;
+use self::login::{Door, Rules};
 use self::wire::Wire;
 use crate::config;
 use crate::delivery::Delivery;
@@ -132,9 +138,12 @@ impl Engine {
         let _hangup = hangup.clone().drop_guard();
         let (admitted, admission) = oneshot::channel();
         let (announce, announced) = watch::channel(None);
-        let visitor = Visitor::new(self.door(peer, admitted), announced, WINDOW_BYTES);
+        let known = Arc::new(AtomicBool::new(false));
+        let wire = Wire::new(stream, Arc::clone(&known), hangup.clone());
+        let (door, banner) = (self.door(peer, admitted), self.config.banner.clone());
+        let visitor = Visitor::new(door, announced, known, WINDOW_BYTES, banner);
         let stranger = async {
-            let running = server::run_stream(Arc::new(self.ssh()), Wire::new(stream, hangup.clone()), visitor).await;
+            let running = server::run_stream(Arc::new(self.ssh()), wire, visitor).await;
             let mut running = running.map_err(|error| tracing::debug!(%peer, %error, "no SSH")).ok()?;
             tokio::select! {
                 biased;
@@ -220,8 +229,11 @@ impl Engine {
     }
 
     fn door(&self, peer: SocketAddr, admitted: oneshot::Sender<crate::delivery::Session>) -> Door {
-        let tries = self.limits.login_attempts_per_connection;
-        Door::new(self.login.clone(), Arc::clone(&self.delivery), self.lifecycle.clone(), peer, tries, admitted)
+        let rules = Rules {
+            max_tries: self.limits.login_attempts_per_connection,
+            authorities: self.config.user_ca_keys.clone(),
+        };
+        Door::new(self.login.clone(), Arc::clone(&self.delivery), self.lifecycle.clone(), peer, rules, admitted)
     }
 
     /// What russh is to do, and why.
@@ -263,7 +275,18 @@ const PREFERRED: Preferred = Preferred {
         kex::EXTENSION_SUPPORT_AS_SERVER,
         kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
     ]),
-    key: Cow::Borrowed(&[Algorithm::Ed25519, Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }]),
+    // Kinds of signatures: of the host keys, those that there are, and what clients are told about their own keys
+    // (server-sig-algs, RFC 8308). OpenSSH does not even try an RSA key whose SHA-2 signatures are not named here.
+    key: Cow::Borrowed(&[
+        Algorithm::Ed25519,
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+        Algorithm::SkEd25519,
+        Algorithm::SkEcdsaSha2NistP256,
+        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+    ]),
     host_key_certificates: Cow::Borrowed(&[]),
     cipher: Cow::Borrowed(&[
         // The cheapest by far where the processor knows AES, and as strong as anything needs.

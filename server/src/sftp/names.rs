@@ -6,19 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use landfall_storage::{Begin, VirtualPath};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::attributes::{self, Attributes};
+use super::checking::{self, Check};
 use super::connection::Busy;
 use super::extensions;
 use super::handles::Handles;
 use super::outbox::Outbox;
 use super::packets;
-use super::queue::{Answers, File, Lane};
+use super::queue::{Answers, File, Kind, Lane, Op, REQUEST_BYTES};
 use super::receiving::Receiving;
 use super::requests::{Flags, Named};
 use super::sending::{Listed, Sending};
-use crate::delivery::{Reason, Refusal, Session};
+use crate::delivery::{Reason, Refusal, Session, Step};
+
+/// Digests by name on one channel at a time: each has a file open. Others wait, and what was asked for after them.
+const MAX_CHECKS: usize = 8;
 
 /// The handles of a channel, filled here and looked up by the pump.
 #[derive(Default)]
@@ -46,39 +50,65 @@ pub(super) struct Names {
     outbox: Arc<Outbox>,
     table: Arc<Table>,
     session: Session,
+    checks: Arc<Semaphore>,
 }
 
 impl Names {
     /// Of a channel.
     pub(super) fn new(outbox: Arc<Outbox>, table: Arc<Table>) -> Self {
         let session = outbox.connection.session.clone();
-        Self { outbox, table, session }
+        Self { outbox, table, session, checks: Arc::new(Semaphore::new(MAX_CHECKS)) }
     }
 
     /// The task.
-    pub(super) async fn run(self, mut requests: mpsc::UnboundedReceiver<Waiting>) {
+    pub(super) async fn run(self, mut requests: mpsc::UnboundedReceiver<Box<Waiting>>) {
         while let Some(waiting) = requests.recv().await {
-            for closing in waiting.closing {
+            let Waiting { id, what, closing, backlog_bytes } = *waiting;
+            for closing in closing {
                 // An error is the sender's end: the CLOSE is done.
                 let _ = closing.await;
             }
             self.outbox.room().await;
-            self.outbox.connection.unqueue(waiting.backlog_bytes);
+            self.outbox.connection.unqueue(backlog_bytes);
+            if self.forward(id, &what) {
+                continue;
+            }
             let mut answers = Answers::default();
             if self.outbox.connection.halted.is_cancelled() {
                 answers.count = 1;
             } else {
                 let _busy = Busy::new(&self.outbox.connection);
-                self.perform(waiting.id, waiting.what, &mut answers).await;
+                // Boxed: channels that wait are many.
+                Box::pin(self.perform(id, what, &mut answers)).await;
             }
             self.outbox.answer(answers.out.freeze(), answers.count);
         }
+    }
+
+    /// STAT and SETSTAT of a name that this channel is uploading to mean the upload, as they would on a file system:
+    /// sshfs asks by name where it has a handle, too. True when the upload's own queue will answer.
+    fn forward(&self, id: u32, what: &Named) -> bool {
+        let (path, op) = match what {
+            Named::Stat { path: Ok(path) } => (path, Op::Stat { id }),
+            Named::SetStat { path: Ok(path), attributes } => {
+                (path, Op::SetStat { id, attributes: Box::new(*attributes) })
+            }
+            _ => return false,
+        };
+        // A CLOSE takes its handle out of the table first: while this is locked, it cannot come before.
+        let table = self.table.lock();
+        let Some(lane) = uploading(&table, path) else { return false };
+        // It was taken off for this queue, and counts in that one until it is done.
+        self.outbox.connection.queue(REQUEST_BYTES);
+        lane.push(op);
+        true
     }
 
     async fn perform(&self, id: u32, what: Named, answers: &mut Answers) {
         let outcome = self.reply(id, what, &mut answers.out).await;
         match outcome {
             Ok(Reply::Written) => answers.count += 1,
+            Ok(Reply::Later) => {}
             Ok(Reply::Done) => answers.outcome(id, &Ok(())),
             Err(refusal) => answers.refuse(id, &refusal),
         }
@@ -117,6 +147,10 @@ impl Names {
                 extensions::space_reply(out, id, &space);
                 return Ok(Reply::Written);
             }
+            Named::Check { path, check } => {
+                self.check(id, path?, check).await?;
+                return Ok(Reply::Later);
+            }
             Named::Names { users, groups } => {
                 extensions::names_reply(out, id, &users, &groups, &self.session.user().name);
                 return Ok(Reply::Written);
@@ -130,6 +164,17 @@ impl Names {
             }
         }
         Ok(Reply::Done)
+    }
+
+    /// Begins a digest; the answer comes from its own task.
+    async fn check(&self, id: u32, path: VirtualPath, check: Check) -> Result<(), Refusal> {
+        let place = tokio::select! {
+            place = Arc::clone(&self.checks).acquire_owned() => place.map_err(|_| stopping())?,
+            () = self.outbox.gone.cancelled() => return Err(stopping()),
+        };
+        let file = self.session.download(&path).await?;
+        checking::begin(&self.outbox, id, path, file, check, move || drop(place));
+        Ok(())
     }
 
     async fn open(&self, path: VirtualPath, flags: Flags, attributes: &Attributes) -> Result<[u8; 8], Refusal> {
@@ -151,22 +196,21 @@ impl Names {
     /// holds, or with a copy of what has landed: version 3 knows no other way to resume.
     async fn receive(&self, path: &VirtualPath, flags: Flags, attributes: &Attributes) -> Result<Receiving, Refusal> {
         let create = flags.has(Flags::CREAT);
-        let exclusive = create && flags.has(Flags::EXCL);
         // Permissions are for a file that is made; some clients send zero otherwise.
         let mut mode = attributes.permissions().filter(|_| create);
-        if !create || exclusive {
-            match self.session.stat(path).await {
-                Ok(_) if exclusive => {
-                    return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
-                }
-                // One that landed keeps its own. (What is suspended has no inode to show, nor a mode yet.)
-                Ok(landed) if landed.inode != 0 => mode = Some(landed.mode & 0o777),
-                Err(refusal) if !(exclusive && refusal.reason == Reason::NotFound) => return Err(refusal),
-                Ok(_) | Err(_) => {}
+        if !create {
+            let landed = self.session.stat(path).await?;
+            // One that landed keeps its own. (What is suspended has no inode to show, nor a mode yet.)
+            if landed.inode != 0 {
+                mode = Some(landed.mode & 0o777);
             }
         }
-        let begin = if flags.has(Flags::TRUNC) || exclusive { Begin::Fresh } else { Begin::Append };
-        let upload = self.session.upload(path, begin, None).await?;
+        let upload = if create && flags.has(Flags::EXCL) {
+            self.session.upload_new(path).await?
+        } else {
+            let begin = if flags.has(Flags::TRUNC) { Begin::Fresh } else { Begin::Append };
+            self.session.upload_by_steps(path, begin, None, &self.while_wanted()).await?
+        };
         Ok(Receiving::new(upload, flags.has(Flags::APPEND), mode, &self.outbox.connection))
     }
 
@@ -191,10 +235,7 @@ impl Names {
     async fn set_stat(&self, path: &VirtualPath, attributes: &Attributes) -> Result<(), Refusal> {
         let mut looked = false;
         if let Some(size) = attributes.size {
-            if self.session.stat(path).await?.size != size {
-                let sentence = "the size of a file that landed cannot be set; upload it again";
-                return Err(Refusal::new(Reason::BadOffset, sentence));
-            }
+            self.cut(path, size).await?;
             looked = true;
         }
         if let Some(time) = attributes.modified() {
@@ -211,11 +252,49 @@ impl Names {
         }
         Ok(())
     }
+
+    /// Cuts what has landed. That is a landing as well: what is left of it is put in its place.
+    async fn cut(&self, path: &VirtualPath, size: u64) -> Result<(), Refusal> {
+        let standing = self.session.stat(path).await?;
+        if size == standing.size {
+            return Ok(());
+        }
+        if size > standing.size {
+            return Err(longer(standing.size));
+        }
+        if standing.inode == 0 {
+            let sentence = format!("only {} bytes of it have come; open it to go on with it", standing.size);
+            return Err(Refusal::new(Reason::Incomplete, sentence));
+        }
+        self.session.cut(path, size, &self.while_wanted()).await.map(|_receipt| ())
+    }
+
+    /// A step of something long: ends it when nobody is there any more to be answered.
+    fn while_wanted(&self) -> Step {
+        let gone = self.outbox.gone.clone();
+        Arc::new(move |_| !gone.is_cancelled())
+    }
+}
+
+/// The upload of that name that was opened last.
+fn uploading<'a>(table: &'a Handles<Lane>, path: &VirtualPath) -> Option<&'a Arc<Lane>> {
+    let uploads = table.iter().filter(|lane| lane.kind == Kind::Receiving && lane.path == *path);
+    uploads.max_by_key(|lane| lane.opened)
+}
+
+/// A size was asked for that only more bytes can give.
+fn longer(held: u64) -> Refusal {
+    Refusal::new(
+        Reason::BadOffset,
+        format!("the file has {held} bytes; write what comes behind them to make it longer"),
+    )
 }
 
 enum Reply {
     Written,
     Done,
+    /// From elsewhere.
+    Later,
 }
 
 /// The drain has begun.

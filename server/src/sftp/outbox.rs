@@ -21,8 +21,9 @@ const SMALL_BYTES: usize = 8 * 1024;
 /// What they are put together to, in bytes.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// How long the peer may take to close a channel on which both sides have said that nothing more comes.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long the peer may take to close a channel on which both sides have said that nothing more comes. Most close right
+/// behind their last word; OpenSSH's clients wait for us to do it, and their users wait with them.
+const CLOSE_WAIT: Duration = Duration::from_millis(10);
 
 /// Where the bytes go: an SSH channel, or a test.
 pub(super) trait Sink: Send {

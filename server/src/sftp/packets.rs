@@ -24,7 +24,7 @@ const ATTRS: u8 = 105;
 const EXTENDED_REPLY: u8 = 201;
 
 /// Bytes in front of the payload of a DATA reply: length, type, id, payload length.
-const DATA_HEAD_BYTES: usize = 13;
+pub(super) const DATA_HEAD_BYTES: usize = 13;
 
 /// Why a channel cannot go on. For the log only: after any of these no reply could be trusted to carry the right id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +136,11 @@ impl Framer {
             return self.write(length_bytes - 1).map(Some);
         }
         Ok(Some(Packet::Other { kind, body: self.take(length_bytes - 1) }))
+    }
+
+    /// Bytes held, and in how many pieces.
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.buffered_bytes, self.pieces.len() + usize::from(!self.tail.is_empty()))
     }
 
     fn peek_length(&self) -> Option<u32> {

@@ -16,8 +16,8 @@ use super::names::{Names, Table, Waiting, stopping};
 use super::outbox::{Outbox, Sink};
 use super::packets::{self, Fault, Framer, Packet, Payload, Reader};
 use super::queue::{Chunk, Kind, Op, REQUEST_BYTES};
-use super::requests::{self, Held, INIT, Named, Request};
-use super::status;
+use super::requests::{self, Held, INIT, Named, Part, Request};
+use super::status::{self, Code};
 use crate::delivery::{Reason, Refusal};
 
 /// What comes next on a channel.
@@ -50,14 +50,15 @@ struct Pump {
     connection: Arc<Connection>,
     outbox: Arc<Outbox>,
     table: Arc<Table>,
-    names: mpsc::UnboundedSender<Waiting>,
+    /// Boxed: a channel has room for 32 at once, and most sessions wait.
+    names: mpsc::UnboundedSender<Box<Waiting>>,
     /// CLOSEs of uploads that no request about a name waits for yet.
     closing: Vec<oneshot::Receiver<()>>,
     ready: bool,
 }
 
 #[expect(clippy::disallowed_methods, reason = "bounded in bytes, over all queues, by the connection's backlog")]
-fn names_queue() -> (mpsc::UnboundedSender<Waiting>, mpsc::UnboundedReceiver<Waiting>) {
+fn names_queue() -> (mpsc::UnboundedSender<Box<Waiting>>, mpsc::UnboundedReceiver<Box<Waiting>>) {
     mpsc::unbounded_channel()
 }
 
@@ -89,6 +90,10 @@ impl Pump {
             End::Fault(fault) => {
                 // Nor is anything sent any more: replies still to come might wait for a client that does not read.
                 self.outbox.gone.cancel();
+                if *fault == Fault::Flood {
+                    // What ran out is the connection's, and a client that ignores its window would send on.
+                    self.connection.halted.cancel();
+                }
                 tracing::warn!(
                     user = %self.connection.session.user().name, peer = %self.connection.session.peer(), %fault,
                     "SFTP channel ended"
@@ -189,9 +194,16 @@ impl Pump {
         match request {
             Request::Named(what) => self.name(id, what, body_bytes),
             Request::Held { handle, what } => self.held(id, &handle, &what),
+            Request::Copy { from, to, part } => self.copy(id, &from, &to, part),
             Request::Limits => {
                 let mut out = BytesMut::new();
                 extensions::limits_reply(&mut out, id);
+                self.outbox.answer(out.freeze(), 1);
+                Ok(())
+            }
+            Request::Noted => {
+                let mut out = BytesMut::new();
+                packets::status(&mut out, id, Code::Ok, "OK");
                 self.outbox.answer(out.freeze(), 1);
                 Ok(())
             }
@@ -222,7 +234,7 @@ impl Pump {
         self.queue(backlog_bytes)?;
         let closing = std::mem::take(&mut self.closing);
         // The worker lives as long as this sender.
-        let _ = self.names.send(Waiting { id, what, closing, backlog_bytes });
+        let _ = self.names.send(Box::new(Waiting { id, what, closing, backlog_bytes }));
         Ok(())
     }
 
@@ -247,16 +259,42 @@ impl Pump {
             Held::Stat if lane.kind == Kind::Listed => {
                 return self.name(id, Named::Stat { path: Ok(lane.path.clone()) }, 0);
             }
+            Held::Space => return self.name(id, Named::Space { path: Ok(lane.path.clone()) }, 0),
             Held::Stat => Op::Stat { id },
+            Held::SetStat { attributes } if lane.kind != Kind::Receiving && attributes.size.is_some() => {
+                let sentence = "this handle is not open for writing; open it for writing to give it another size";
+                self.refuse(id, &Refusal::new(Reason::WrongKind, sentence));
+                return Ok(());
+            }
             Held::SetStat { attributes } if lane.kind != Kind::Receiving => {
                 return self.name(id, Named::SetStat { path: Ok(lane.path.clone()), attributes }, 0);
             }
             Held::SetStat { attributes } => Op::SetStat { id, attributes: Box::new(attributes) },
             Held::ReadDir => Op::ReadDir { id },
             Held::Sync => Op::Sync { id },
+            Held::Check(check) => Op::Check { id, check: Box::new(check) },
         };
         self.queue(REQUEST_BYTES)?;
         lane.push(op);
+        Ok(())
+    }
+
+    /// A request of the handle that is written to; what it reads from stays open until it is done.
+    fn copy(&self, id: u32, from: &[u8], to: &[u8], part: Part) -> Result<(), Fault> {
+        let table = self.table.lock();
+        let (from, to) = (table.find(from).cloned(), table.find(to).cloned());
+        drop(table);
+        let (Some(from), Some(to)) = (from, to.filter(|to| to.kind == Kind::Receiving)) else {
+            self.refuse(id, &status::bad_handle());
+            return Ok(());
+        };
+        let Some(source) = from.source() else {
+            let sentence = "bytes are copied from files that have landed; open one for reading alone";
+            self.refuse(id, &Refusal::new(Reason::WrongKind, sentence));
+            return Ok(());
+        };
+        self.queue(REQUEST_BYTES)?;
+        to.push(Op::Copy { id, copy: Box::new((source, part)) });
         Ok(())
     }
 

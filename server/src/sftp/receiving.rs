@@ -13,8 +13,9 @@ use super::attributes::Attributes;
 use super::connection::{Connection, EarlyPlace, Transfer};
 use super::packets::{self, MAX_PAYLOAD_BYTES};
 use super::queue::{Answers, Chunk};
+use super::requests::Part;
 use super::status::Code;
-use crate::delivery::{Reason, Refusal, Upload};
+use crate::delivery::{Download, Reason, Refusal, Upload};
 
 /// Pieces at least this long are written as they are, in bytes: putting them together costs more than it saves.
 const DIRECT_BYTES: usize = 8 * 1024;
@@ -30,6 +31,8 @@ pub(super) struct Receiving {
     append: bool,
     modified: Option<SystemTime>,
     mode: u32,
+    /// The same, if it was set since the file is open.
+    mode_set: Option<u32>,
     /// Why it cannot land any more: a WRITE failed. The client may not have looked at that one's status.
     broken: Option<Refusal>,
     together: BytesMut,
@@ -54,6 +57,7 @@ impl Receiving {
             append,
             modified: None,
             mode: mode.unwrap_or(0o644),
+            mode_set: None,
             broken: None,
             together: BytesMut::new(),
             together_at: 0,
@@ -93,11 +97,42 @@ impl Receiving {
             return self.keep_early(chunk, answers);
         }
         self.put(chunk, answers);
+        self.put_early(answers);
+    }
+
+    /// Does the WRITEs that came ahead and whose place is reached now.
+    fn put_early(&mut self, answers: &mut Answers) {
         while self.broken.is_none()
             && let Some((chunk, _place)) = self.early.next_before(self.end())
         {
             self.put(chunk, answers);
         }
+    }
+
+    /// Copies a part of a landed file, as WRITEs of its bytes would; everything before it is written.
+    pub(super) fn copy(
+        &mut self,
+        id: u32,
+        source: &Download,
+        part: Part,
+        step: &mut dyn FnMut(u64) -> bool,
+        answers: &mut Answers,
+    ) {
+        if let Some(broken) = &self.broken {
+            return answers.refuse(id, broken);
+        }
+        let at = if self.append { self.upload.size() } else { part.at };
+        if at > self.upload.size() {
+            return self.fail(id, beyond_end(at, self.upload.size()), answers);
+        }
+        let end = if part.length == 0 { u64::MAX } else { part.offset.saturating_add(part.length) };
+        match self.upload.copy(at, source, part.offset..end, step) {
+            Ok(copied) if copied < part.length => answers.status(id, Code::Eof, "the file ends before so many bytes"),
+            Ok(_) => answers.status(id, Code::Ok, "OK"),
+            Err(refusal) => return self.fail(id, refusal, answers),
+        }
+        self.written += 1;
+        self.put_early(answers);
     }
 
     /// Keeps a WRITE for when the bytes before it are there: clients that send from several threads mix them up.
@@ -250,6 +285,7 @@ impl Receiving {
         if let Some(mode) = attributes.permissions() {
             self.upload.set_mode(mode);
             self.mode = mode;
+            self.mode_set = Some(mode);
         }
         Ok(())
     }
@@ -264,6 +300,8 @@ impl Receiving {
         self.flush(answers);
         self.give_up_early(answers);
         match self.broken.take() {
+            // Opened for writing, and nothing was written: what has landed is not landed again.
+            None if self.upload.is_mere_copy() => self.upload.leave(self.modified, self.mode_set),
             None => self.upload.finish().map(|_receipt| ()),
             Some(broken) => Err(not_landed(&broken)),
         }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use landfall_storage::{PathError, VirtualPath};
 
 use super::attributes::Attributes;
+use super::checking::Check;
 use super::extensions;
 use super::packets::{Fault, Reader};
 
@@ -42,6 +43,7 @@ pub(super) enum Named {
     Rename { from: Place, to: Place, replace: bool },
     Space { path: Place },
     Names { users: Vec<u32>, groups: Vec<u32> },
+    Check { path: Place, check: Check },
 }
 
 /// A request about an open handle: done in order of arrival on that handle.
@@ -53,6 +55,19 @@ pub(super) enum Held {
     SetStat { attributes: Attributes },
     ReadDir,
     Sync,
+    Space,
+    Check(Check),
+}
+
+/// What `copy-data` copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Where it begins in the one file.
+    pub(super) offset: u64,
+    /// 0: up to the end.
+    pub(super) length: u64,
+    /// Where it goes in the other.
+    pub(super) at: u64,
 }
 
 /// What was asked.
@@ -63,8 +78,16 @@ pub(super) enum Request {
         handle: Bytes,
         what: Held,
     },
+    /// From one open handle to another.
+    Copy {
+        from: Bytes,
+        to: Bytes,
+        part: Part,
+    },
     /// Answered without looking at anything.
     Limits,
+    /// Taken note of.
+    Noted,
     /// Known and not offered, with the sentence that says so.
     Refused(&'static str),
 }
@@ -141,7 +164,7 @@ pub(super) fn held(reader: &mut Reader, what: Held) -> Result<Request, Fault> {
 }
 
 /// A handle, in memory of its own: it must not keep the SSH packet alive that it came in.
-fn handle(reader: &mut Reader) -> Result<Bytes, Fault> {
+pub(super) fn handle(reader: &mut Reader) -> Result<Bytes, Fault> {
     Ok(Bytes::copy_from_slice(&reader.string()?))
 }
 

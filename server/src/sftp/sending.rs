@@ -33,6 +33,11 @@ impl Sending {
         Self { download, connection: Arc::clone(connection), _transfer: transfer }
     }
 
+    /// The open file.
+    pub(super) fn download(&self) -> &Download {
+        &self.download
+    }
+
     /// Facts when it was opened.
     pub(super) fn stat(&self) -> &Stat {
         self.download.file().stat()

@@ -13,6 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("overwrite policies", policies),
     ("where nothing can land", no_place),
     ("writing inside and beyond what is held", writing),
+    ("copying from a landed file", copying),
     ("an empty upload", empty),
     ("an upload that is over", over),
     ("suspended uploads are their owner's", owners),
@@ -137,6 +138,30 @@ fn writing(store: &dyn Store) {
     assert_eq!(read(store, "/a"), b"01ab");
 }
 
+fn copying(store: &dyn Store) {
+    // Longer than what is copied at a time.
+    let data: Vec<u8> = (0..40_000_000_u32).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    land(store, "/from", &data);
+    let source = must(store.open(&path("/from")), "open");
+    let mut upload = staged(store, "acme", "/to", b"before");
+    let mut copied = 0;
+    while let count @ 1.. = must(upload.copy_at(6 + copied, &*source, 10 + copied, u64::MAX - copied), "copy") {
+        copied += count;
+    }
+    assert_eq!((copied, upload.size()), (data.len() as u64 - 10, data.len() as u64 - 4), "bytes copied up to the end");
+    assert_eq!(must(upload.copy_at(0, &*source, 0, 3), "copy inside"), 3);
+    assert_eq!(must(upload.copy_at(0, &*source, 5, 0), "copy nothing"), 0);
+    assert_eq!(must(upload.copy_at(0, &*source, u64::MAX, 1), "copy from beyond the end"), 0);
+    let size = upload.size();
+    refused!(upload.copy_at(size + 1, &*source, 0, 1), Error::BeyondEnd { .. }, "copying beyond the end");
+    assert_eq!(upload.size(), size, "a refused copy changed the size");
+    must(publish(&mut *upload, "/to", Replace::No), "publish");
+    let landed = read(store, "/to");
+    let whole = landed.iter().eq(data.iter().take(3).chain(b"ore").chain(data.iter().skip(10)));
+    assert!(whole, "what landed is not what was copied");
+    assert_eq!(read(store, "/from").len(), data.len(), "the source changed");
+}
+
 fn empty(store: &dyn Store) {
     let mut upload = must(store.stage("acme", &path("/a"), Begin::Fresh), "stage");
     assert_eq!((upload.size(), upload.began_at()), (0, 0));
@@ -241,6 +266,7 @@ fn append_landed(store: &dyn Store) {
     assert_eq!((must(copied, "append").size(), told), (6, 6), "the copy's progress");
     let mut upload = must(store.stage("acme", &path("/a"), Begin::Append), "append");
     assert_eq!((upload.size(), upload.began_at()), (6, 6), "an append begins with the landed file's bytes");
+    assert!(upload.is_mere_copy(), "nothing was written yet");
     must(upload.write_at(6, b" more"), "write");
     assert_eq!(read(store, "/a"), b"landed", "an append changed the landed file before its landing");
     let stat = must(publish(&mut *upload, "/a", Replace::Yes), "publish");

@@ -1,8 +1,10 @@
 //! Every system call of an upload fails once, with every likely error; and the process dies before every one of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use landfall_storage::disk::Call;
+use landfall_storage::disk::{Call, Faults};
 use landfall_storage::{Begin, Durability, Error, LocalStore, Replace, Result, Store};
 use rustix::io::Errno;
 
@@ -82,6 +84,42 @@ fn fresh_again(store: &LocalStore) -> Result<()> {
     upload.write_at(0, &NEW[..5])?;
     upload.discard()?;
     replace(store)
+}
+
+/// A kernel that copies nothing from file to file, and says so or claims that there was nothing.
+struct CopiesNothing(Option<Errno>, AtomicUsize);
+
+impl Faults for CopiesNothing {
+    fn before(&self, call: Call) -> std::io::Result<()> {
+        // Of each two, the second is the reading instead.
+        match self.0 {
+            Some(errno) if call == Call::CopyLanded && self.1.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) => {
+                Err(errno.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn copy_limit_bytes(&self, _len_bytes: usize) -> usize {
+        0
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_copy_is_read_and_written() {
+    for errno in [None, Some(Errno::XDEV), Some(Errno::PERM)] {
+        let place = prepared();
+        let store = place.open_on(Durability::Process, Arc::new(CopiesNothing(errno, AtomicUsize::new(0))));
+        let source = store.open(&path("/d/old")).unwrap();
+        let mut upload = store.stage("acme", &path("/d/new"), Begin::Fresh).unwrap();
+        let mut copied = 0;
+        while copied < source.size() {
+            let count = upload.copy_at(copied, &*source, copied, u64::MAX).unwrap();
+            assert!(count > 0, "{errno:?}: the end at {copied} of {} bytes", source.size());
+            copied += count;
+        }
+        assert_eq!(staged_bytes(&*upload), OLD, "{errno:?}");
+    }
 }
 
 /// A place with `/d/old`, its staging folder empty.

@@ -10,7 +10,7 @@ use super::{Attack, World, by, here};
 
 /// What a flood may leave in memory, or take meanwhile.
 const GROWTH_KIB: u64 = 1_024;
-const MIB: usize = 1_024 * 1_024;
+pub(super) const MIB: usize = 1_024 * 1_024;
 
 pub(super) const ATTACKS: &[Attack] = &[
     here(
@@ -86,16 +86,21 @@ pub(super) const ATTACKS: &[Attack] = &[
 
 /// What a flood adds to the server's memory: once for what any traffic leaves in allocator and buffers, and then as
 /// measured.
-fn grows(w: &World, mut flood: impl FnMut() -> String) -> Result<String, String> {
+pub(super) fn grows(w: &World, flood: impl FnMut() -> String) -> Result<String, String> {
+    grows_by(w, GROWTH_KIB, flood)
+}
+
+/// The same where a budget of the server's says how much.
+pub(super) fn grows_by(w: &World, most_kib: u64, mut flood: impl FnMut() -> String) -> Result<String, String> {
     flood();
     let before = w.open.resident_kib();
     let outcome = flood();
     let growth = w.open.resident_kib().saturating_sub(before);
-    if growth > GROWTH_KIB { Err(format!("{outcome}; memory + {growth} KiB")) } else { Ok(outcome) }
+    if growth > most_kib { Err(format!("{outcome}; memory + {growth} KiB")) } else { Ok(outcome) }
 }
 
 /// Writes as much as the server takes, up to so many bytes.
-fn pour(socket: &TcpStream, bytes: &[u8], most: usize) -> usize {
+pub(super) fn pour(socket: &TcpStream, bytes: &[u8], most: usize) -> usize {
     socket.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut sent = 0;
     while sent < most {

@@ -1,12 +1,16 @@
-//! One table of attacks on FTP: what each does, and what must come of it. Most are carried out here, over raw sockets,
+//! Two tables of attacks, on FTP and on SSH with SFTP: what each does, and what must come of it. Most are carried out here, over raw sockets,
 //! against one server for all, so that none may leave it worse than it was; what a room's own tests show is named
 //! instead. The test fails when a row comes out otherwise, when a test that is named is gone, or when
 //! `tests/ATTACKS.md` is not what this table prints.
 
+mod channels;
 mod data;
 mod floods;
 mod login;
 mod names;
+mod sftp;
+mod ssh;
+mod ssh_login;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -155,15 +159,22 @@ fn all_hold(holds: &str, exceptions: &[String]) -> String {
     if exceptions.is_empty() { holds.to_owned() } else { exceptions.join("; ") }
 }
 
+/// The tables, by what is attacked.
+const TABLES: [(&str, &[&[Attack]]); 2] = [
+    ("FTP", &[login::ATTACKS, data::ATTACKS, names::ATTACKS, floods::ATTACKS]),
+    ("SSH and SFTP", &[ssh::ATTACKS, ssh_login::ATTACKS, channels::ATTACKS, sftp::ATTACKS]),
+];
+
 fn attacks() -> impl Iterator<Item = &'static Attack> {
-    [login::ATTACKS, data::ATTACKS, names::ATTACKS, floods::ATTACKS].into_iter().flatten()
+    TABLES.iter().flat_map(|(_, tables)| tables.iter().copied().flatten())
 }
 
-#[test]
-fn every_attack_comes_to_what_the_table_says() {
+/// Carries out one table on servers of its own.
+fn carry_out(subject: &str) {
     let world = World::new();
     let mut differences = Vec::new();
-    for attack in attacks() {
+    let tables = TABLES.iter().filter(|(name, _)| *name == subject);
+    for attack in tables.flat_map(|(_, tables)| tables.iter().copied().flatten()) {
         let Shown::Here(run) = attack.shown else { continue };
         let seen = std::panic::catch_unwind(AssertUnwindSafe(|| run(&world)));
         let seen = seen.unwrap_or_else(|_| "broken off (see above)".to_owned());
@@ -172,7 +183,21 @@ fn every_attack_comes_to_what_the_table_says() {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    // After all of them: nothing told, nothing forged, nobody in the way of others.
+    nothing_is_left_of_them(&world);
+}
+
+#[test]
+fn every_attack_on_ftp_comes_to_what_the_table_says() {
+    carry_out("FTP");
+}
+
+#[test]
+fn every_attack_on_ssh_comes_to_what_the_table_says() {
+    carry_out("SSH and SFTP");
+}
+
+/// After all of them: nothing told, nothing forged, nobody in the way of others.
+fn nothing_is_left_of_them(world: &World) {
     let log = World::log(&world.open) + "\n" + &World::log(&world.strict);
     for secret in [PASSWORD, "secret-of-neighbour", "secret-of-disabled"] {
         assert!(!log.contains(secret), "{secret} is in the log");
@@ -198,18 +223,24 @@ fn the_tests_that_are_named_exist() {
 #[test]
 fn the_printed_attacks_are_current() {
     let mut table = String::from(
-        "# Attacks on FTP, and what comes of them\n\n\
-         Printed from `it/attacks`, which carries them out on every test run where no other test is named.\n\n\
-         | attack | what it does | what must come of it | shown by |\n|---|---|---|---|\n",
+        "# Attacks, and what comes of them\n\n\
+         Printed from `it/attacks`, which carries them out on every test run where no other test is named.\n",
     );
-    for Attack { name, does, must, shown } in attacks() {
-        let shown = match shown {
-            Shown::Here(_) => "`it/attacks`".to_owned(),
-            Shown::By(tests) => {
-                tests.iter().map(|(file, test)| format!("`{test}` in `{file}`")).collect::<Vec<_>>().join(", ")
-            }
-        };
-        writeln!(table, "| {name} | {does} | {must} | {shown} |").expect("a string takes all");
+    for (subject, attacks) in TABLES {
+        write!(
+            table,
+            "\n## {subject}\n\n| attack | what it does | what must come of it | shown by |\n|---|---|---|---|\n"
+        )
+        .expect("a string takes all");
+        for Attack { name, does, must, shown } in attacks.iter().copied().flatten() {
+            let shown = match shown {
+                Shown::Here(_) => "`it/attacks`".to_owned(),
+                Shown::By(tests) => {
+                    tests.iter().map(|(file, test)| format!("`{test}` in `{file}`")).collect::<Vec<_>>().join(", ")
+                }
+            };
+            writeln!(table, "| {name} | {does} | {must} | {shown} |").expect("a string takes all");
+        }
     }
     let path = repository().join("tests/ATTACKS.md");
     if std::fs::read_to_string(&path).unwrap_or_default() != table {

@@ -81,7 +81,7 @@ pub(super) const ATTACKS: &[Attack] = &[
 ];
 
 /// Ways to say "out of here", and words to go on with.
-fn hostile_names() -> Vec<String> {
+pub(super) fn hostile_names() -> Vec<String> {
     let up = [
         "../",
         "../../",
@@ -227,7 +227,7 @@ fn seen(lines: &[String], replies: &[String]) -> Vec<String> {
 }
 
 /// What the attacks have done inside, where they may, is undone for those that follow.
-fn restore(w: &World) {
+pub(super) fn restore(w: &World) {
     let home = w.home();
     for name in ["own.jpg", "door", "key.jpg", "loop", "round"] {
         drop(std::fs::remove_file(home.join(name)));

@@ -4,7 +4,10 @@
 mod ftp;
 mod judge;
 mod listings;
+mod mount;
 mod replayed;
+mod replayed_sftp;
+mod sftp;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,26 +1,22 @@
-//! A whole FTP engine for one script: a listener on loopback, a store and a ledger on a file system in memory, one user,
-//! and around the user's home what nobody may touch. Knows no script.
+//! A store and a ledger on a file system in memory for one script, one user, and around the user's home what nobody may
+//! touch. Knows no script and no protocol.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
+use std::time::Duration;
 
-use landfall::config::{self, PortRange, TlsPolicy};
-use landfall::delivery::{Delivery, Ledger, TemporaryNames, ledger};
-use landfall::ftp::Engine;
-use landfall::lifecycle::Lifecycle;
-use landfall::listen::{self, Gate};
+use landfall::config;
+use landfall::delivery::{Delivery, Ledger, Session, TemporaryNames, ledger};
 use landfall::tls::Tls;
 use landfall_auth::{
-    Cost, Database, Grant, Hasher, Login, NewUser, Overwrite, Permissions, Secret, Sync, Throttle, ThrottleLimits,
-    Users, WorkLimits,
+    Cost, Database, Grant, Hasher, NewUser, Overwrite, Permissions, Protocol, Secret, Source, Sync, User, Users,
+    WorkLimits,
 };
 use landfall_storage::{Durability, LocalStore};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio_util::task::TaskTracker;
 
 use super::log;
 
@@ -28,40 +24,17 @@ use super::log;
 pub(super) const PASSWORD: &str = "canary-password";
 /// The user's room.
 pub(super) const QUOTA_BYTES: u64 = 200_000;
-const MAX_FILE_BYTES: u64 = 150_000;
+pub(super) const MAX_FILE_BYTES: u64 = 150_000;
+/// Waits for what comes after a session's end; each is so long. Counted and not timed: a machine that stands still for a
+/// while is no finding.
+const WAITS: u32 = 2_000;
+const WAIT: Duration = Duration::from_millis(2);
 /// What stands in the home from the beginning; ends as all that lands here ends.
 pub(super) const SEED: &[u8] = b"a seed of acme.";
 /// What stands where the user must not come.
 pub(super) const CANARY: &[u8] = b"CANARY-OF-OTHERS.";
 /// An operator's own file, whose name would forge a line of a listing or a reply.
 pub(super) const FORGING_NAME: &str = "x\r\nFORGED";
-
-/// What a script's first byte chooses.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mode(pub(super) u8);
-
-impl Mode {
-    pub(super) fn implicit(self) -> bool {
-        self.0 & 3 == 2
-    }
-
-    fn tls(self) -> TlsPolicy {
-        if self.0 & 3 == 3 { TlsPolicy::Required } else { TlsPolicy::Optional }
-    }
-
-    fn active(self) -> bool {
-        self.0 & 0x10 != 0
-    }
-
-    /// May a FIN without close_notify be the end of a file?
-    pub(super) fn lax(self) -> bool {
-        self.0 & 0x20 != 0
-    }
-
-    fn grant(self) -> usize {
-        usize::from(self.0 >> 2 & 3)
-    }
-}
 
 /// Grants by number: all verbs, a dropbox, files that are not replaced, versions.
 fn grants() -> [Grant; 4] {
@@ -118,77 +91,57 @@ fn place() -> TempDir {
 /// Everything below a directory that must stay as it was: contents by name, links by their target.
 pub(super) type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
-/// An engine at work.
+/// Storage and ledger, and who may use them.
 pub(super) struct World {
     place: TempDir,
-    pub(super) address: SocketAddr,
-    engine: Arc<Engine>,
-    database: Database,
-    tasks: TaskTracker,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) database: Database,
+    grant: usize,
     around: Tree,
 }
 
 impl World {
-    pub(super) fn new(mode: Mode) -> Self {
+    /// With the grant of that number.
+    pub(super) fn new(grant: usize) -> Self {
         let ground = &*GROUND;
         let place = place();
         furnish(place.path());
-        std::fs::write(place.path().join("db"), &ground.databases[mode.grant()]).unwrap();
-        let config = config::Ftp {
-            passive_ports: PortRange { first: 0, last: 0 },
-            tls: mode.tls(),
-            active: mode.active(),
-            tls_close_notify_required: !mode.lax(),
-            ..config::Ftp::default()
-        };
-        let limits = config::Limits { data_connect_seconds: 1, ..config::Limits::default() };
-        let tasks = TaskTracker::new();
-        let (engine, database, address) = ground.runtime.block_on(async {
+        std::fs::write(place.path().join("db"), &ground.databases[grant]).unwrap();
+        let (database, delivery) = ground.runtime.block_on(async {
             let database = Database::open(&place.path().join("db"), Sync::Normal).await.unwrap();
-            let users = Users::open(database.clone(), Grant::default(), ground.hasher.clone());
             let (files, staging) = (place.path().join("files"), place.path().join("staging"));
             let store = LocalStore::open(&files, &staging, Durability::Process).unwrap();
             let ledger = Ledger::start(database.clone());
-            let engine = Arc::new(Engine {
-                config,
-                limits: limits.clone(),
-                login: Login::new(users, Throttle::new(ThrottleLimits::default()), SystemTime::now),
-                delivery: Delivery::new(Arc::new(store), ledger, TemporaryNames::default()),
-                tls: Some(ground.tls.clone()),
-                lifecycle: Lifecycle::default(),
-                shared: Arc::default(),
-            });
-            let listener = listen::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-            let address = listener.local_addr().unwrap();
-            let (serving, implicit) = (engine.clone(), mode.implicit());
-            let serve = move |connection| serving.clone().serve(connection, implicit);
-            let lifecycle = engine.lifecycle.clone();
-            tokio::spawn(listen::run(listener, Gate::new(limits), lifecycle, tasks.clone(), |_| false, serve));
-            (engine, database, address)
+            (database, Delivery::new(Arc::new(store), ledger, TemporaryNames::default()))
         });
         let around = around(place.path());
-        Self { place, address, engine, database, tasks, around }
+        Self { place, delivery, database, grant, around }
     }
 
     pub(super) fn home(&self) -> PathBuf {
         self.place.path().join("files/acme")
     }
 
-    /// Stops it; true when every session and every transfer ended by itself before that.
-    pub(super) fn ended(&self, mut patience: impl FnMut() -> bool) -> bool {
-        while !self.tasks.is_empty() || self.engine.delivery.registry().count() > 0 {
-            if !patience() {
-                return false;
-            }
-        }
-        self.engine.lifecycle.stop();
-        // The transfers' threads and the accept loop let go of it.
-        while Arc::strong_count(&self.engine) > 1 {
-            if !patience() {
-                return false;
-            }
-        }
-        true
+    /// A session of acme's over SFTP, let in by nobody.
+    pub(super) fn session(&self) -> Session {
+        let grant = grants()[self.grant].clone();
+        let user = User {
+            id: 1,
+            name: "acme".to_owned(),
+            home: "/acme".to_owned(),
+            email: None,
+            disabled: false,
+            expires: None,
+            groups: Vec::new(),
+            grant: grant.clone(),
+            effective: grant,
+            source: Source::Database,
+            has_password: true,
+            has_totp: false,
+            key_count: 0,
+        };
+        let peer = SocketAddr::from(([192, 0, 2, 1], 9));
+        runtime().block_on(self.delivery.open(user, Protocol::Sftp, peer)).unwrap()
     }
 
     /// The ledger's rows.
@@ -197,21 +150,62 @@ impl World {
         GROUND.runtime.block_on(ledger::query(self.database.pool(), &filter)).unwrap()
     }
 
+    /// What stands in the home: regular files; links are not followed.
+    pub(super) fn files(&self) -> Vec<Vec<u8>> {
+        let mut files = Vec::new();
+        read_tree(&self.home(), &mut files);
+        files
+    }
+
     /// Identities of what is staged.
-    pub(super) fn staged(&self) -> Vec<String> {
+    fn staged(&self) -> BTreeSet<String> {
         let entries = std::fs::read_dir(self.place.path().join("staging")).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let names = names.map(|name| name.split('.').next().unwrap_or_default().to_owned());
-        let mut names: Vec<String> = names.filter(|name| name.len() == 32).collect();
-        names.sort();
-        names.dedup();
-        names
+        names.filter(|name| name.len() == 32).collect()
+    }
+
+    /// What is staged is suspended, and known. The row may be written a moment after the session's end.
+    pub(super) fn staging_and_ledger_agree(&self) {
+        let mut waits = 0;
+        loop {
+            let suspended = self.ledger().into_iter().filter(|row| row.status == "suspended").map(|row| row.id);
+            let (suspended, staged) = (suspended.collect::<BTreeSet<String>>(), self.staged());
+            if staged == suspended {
+                return;
+            }
+            waits += 1;
+            assert!(waits < WAITS, "staged {staged:?}, suspended {suspended:?}");
+            std::thread::sleep(WAIT);
+        }
     }
 
     /// What has changed where nothing may.
     pub(super) fn trespasses(&self) -> Option<String> {
         let now = around(self.place.path());
         (now != self.around).then(|| format!("{:?} became {:?}", self.around.keys(), now.keys()))
+    }
+}
+
+/// The one that all worlds live in.
+pub(super) fn runtime() -> &'static Runtime {
+    &GROUND.runtime
+}
+
+/// What FTP needs beside storage and ledger.
+pub(super) fn ground() -> (Hasher, Arc<Tls>) {
+    (GROUND.hasher.clone(), GROUND.tls.clone())
+}
+
+/// Regular files below a directory.
+fn read_tree(directory: &Path, files: &mut Vec<Vec<u8>>) {
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            read_tree(&entry.path(), files);
+        } else if kind.is_file() {
+            files.push(std::fs::read(entry.path()).unwrap());
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn confirmed(name: &str) -> std::io::Result<bool> {
 }
 
 /// Does something with a user that must be there and must not be declared in the configuration.
-fn existing<T>(
+pub(super) fn existing<T>(
     context: &Context,
     name: &str,
     work: impl AsyncFnOnce(landfall_auth::Users) -> anyhow::Result<T>,

@@ -4,6 +4,7 @@ mod account;
 mod add;
 mod set;
 mod show;
+mod totp;
 
 pub(super) use show::kept_in;
 
@@ -40,6 +41,7 @@ enum Command {
     Show(show::Show),
     Set(set::Set),
     Passwd(account::Passwd),
+    Totp(totp::Totp),
     Disable(account::Disable),
     Enable(account::Enable),
     Remove(account::Remove),
@@ -53,6 +55,7 @@ impl User {
             Command::Show(command) => command.run(context),
             Command::Set(command) => command.run(context),
             Command::Passwd(command) => command.run(context),
+            Command::Totp(command) => command.run(context),
             Command::Disable(command) => command.run(context),
             Command::Enable(command) => command.run(context),
             Command::Remove(command) => command.run(context),

@@ -82,6 +82,7 @@ impl Show {
             ("expires", user.expires.map(|end| Moment(end).to_string()).unwrap_or_default()),
             ("groups", user.groups.join(", ")),
             ("password", if user.has_password { "yes" } else { "no" }.to_owned()),
+            ("totp", if user.has_totp { "on" } else { "off" }.to_owned()),
             ("kept in", kept_in(user.source).to_owned()),
             ("last login", login.unwrap_or_default()),
         ];
@@ -130,6 +131,7 @@ pub(super) struct Shown {
     groups: Vec<String>,
     source: Source,
     has_password: bool,
+    totp: bool,
     key_count: u32,
     grant: serde_json::Value,
     effective: serde_json::Value,
@@ -147,6 +149,7 @@ impl From<User> for Shown {
             groups: user.groups,
             source: user.source,
             has_password: user.has_password,
+            totp: user.has_totp,
             key_count: user.key_count,
             grant: as_json(&user.grant),
             effective: as_json(&in_full(&user.effective)),

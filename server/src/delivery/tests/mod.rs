@@ -1,6 +1,7 @@
 //! The room as a whole over a real store and a real database.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod cut;
 mod hash;
 
 use std::collections::HashMap;
@@ -59,6 +60,7 @@ impl Room {
             effective: grant,
             source: Source::Database,
             has_password: true,
+            has_totp: false,
             key_count: 0,
         };
         self.delivery.open(user, Protocol::Sftp, SocketAddr::from(([192, 0, 2, 1], 9))).await.unwrap()
@@ -210,6 +212,67 @@ async fn what_has_not_come_whole_is_not_renamed() {
             assert_eq!(session.stat(&path(from)).await.unwrap().size, 3);
             assert!(session.stat(&path(to)).await.is_err());
         }
+    }
+}
+
+#[tokio::test]
+async fn of_uploads_of_one_name_that_are_cut_off_one_is_kept_and_its_row() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { quota_bytes: Some(100), ..Grant::default() }).await;
+    let mut uploads = Vec::new();
+    for bytes in [b"first", b"other"] {
+        let mut upload = session.upload(&path("/a"), Begin::Fresh, None).await.unwrap();
+        let written = tokio::task::spawn_blocking(move || upload.write_at(0, bytes).map(|()| upload));
+        uploads.push(written.await.unwrap().unwrap());
+    }
+    tokio::task::spawn_blocking(move || drop(uploads)).await.unwrap();
+    let [row] = <[Record; 1]>::try_from(room.ledger().await).unwrap();
+    let [staged] = <[_; 1]>::try_from(room.delivery.store.all_staged()).unwrap();
+    assert_eq!((row.id.as_str(), row.status.as_str()), (staged.id.as_str(), "suspended"));
+    assert_eq!(session.space().await.unwrap().free_bytes, 95);
+
+    // A later one of which nothing is kept outdates it as well.
+    let mut first = session.upload(&path("/b"), Begin::Fresh, None).await.unwrap();
+    let later = session.upload(&path("/b"), Begin::Fresh, None).await.unwrap();
+    let ends = move || first.write_at(0, b"first").map(|()| drop((first, later)));
+    tokio::task::spawn_blocking(ends).await.unwrap().unwrap();
+    let rows: Vec<String> = room.ledger().await.into_iter().map(|row| row.id).collect();
+    let staged: Vec<String> = room.delivery.store.all_staged().iter().map(|staged| staged.id.to_string()).collect();
+    assert_eq!(rows, staged);
+    assert_eq!(session.space().await.unwrap().free_bytes, 100 - 5 * staged.len() as u64);
+}
+
+#[tokio::test]
+async fn a_rename_outdates_what_was_suspended_under_its_name() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { quota_bytes: Some(10), ..Grant::default() }).await;
+    for from in ["/a.jpg.filepart", "/b.jpg"] {
+        cut_off(&session, "/a.jpg", b"hel").await;
+        send(&session, from, Begin::Fresh, b"hello").await.unwrap();
+        session.rename(&path(from), &path("/a.jpg"), true).await.unwrap();
+        // Or else its owner would be shown the part, and could resume it over the whole.
+        assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 5);
+        assert!(room.delivery.store.all_staged().is_empty());
+        assert!(room.ledger().await.iter().all(|row| row.status != "suspended"));
+        assert_eq!(session.space().await.unwrap().free_bytes, 5);
+        session.remove_file(&path("/a.jpg")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rename_outdates_what_is_under_way_under_its_name() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant { quota_bytes: Some(10), ..Grant::default() }).await;
+    for from in ["/a.jpg.filepart", "/b.jpg"] {
+        let mut upload = session.upload(&path("/a.jpg"), Begin::Fresh, None).await.unwrap();
+        upload.write_at(0, b"hel").unwrap();
+        send(&session, from, Begin::Fresh, b"hello").await.unwrap();
+        session.rename(&path(from), &path("/a.jpg"), true).await.unwrap();
+        drop(upload);
+        assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 5);
+        assert!(room.delivery.store.all_staged().is_empty());
+        assert_eq!(session.space().await.unwrap().free_bytes, 5);
+        session.remove_file(&path("/a.jpg")).await.unwrap();
     }
 }
 
@@ -501,4 +564,37 @@ async fn a_client_that_is_back_before_its_old_session_has_gone_goes_on() {
     let _held = old.upload(&a, Begin::Append, None).await.unwrap();
     let refused = new.upload(&a, Begin::Append, None).await.err().unwrap();
     assert_eq!(refused.reason, Reason::Busy);
+}
+
+#[tokio::test]
+async fn a_copy_of_what_is_written_to_meanwhile_does_not_land() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    send(&session, "/from", Begin::Fresh, b"").await.unwrap();
+    let file = std::fs::File::options().write(true).open(room.on_disk("acme/from")).unwrap();
+    file.set_len(40_000_000).unwrap();
+    let source = session.download(&path("/from")).await.unwrap();
+    let mut upload = session.upload(&path("/to"), Begin::Fresh, None).await.unwrap();
+    let copied = upload.copy(0, &source, 0..u64::MAX, &mut |_| {
+        // Of the same length afterwards, and of another time.
+        file.set_modified(SystemTime::UNIX_EPOCH).is_ok()
+    });
+    assert_eq!(copied.unwrap_err().reason, Reason::Busy);
+    assert_eq!(upload.finish().unwrap_err().reason, Reason::Busy);
+    assert!(room.delivery.store.all_staged().is_empty());
+    assert!(!room.on_disk("acme/to").exists());
+}
+
+#[tokio::test]
+async fn of_what_is_left_as_it_was_the_time_is_set_though_the_mode_is_refused() {
+    let room = Room::new().await;
+    let permissions = Some(Permissions { overwrite: false, ..Permissions::default() });
+    let grant = Grant { overwrite: Some(Overwrite::Version), permissions, ..Grant::default() };
+    let session = room.session("acme", grant).await;
+    send(&session, "/a.jpg", Begin::Fresh, b"hello").await.unwrap();
+    let upload = session.upload(&path("/a.jpg"), Begin::Append, None).await.unwrap();
+    assert!(upload.is_mere_copy());
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_001);
+    assert_eq!(upload.leave(Some(time), Some(0)).unwrap_err().reason, Reason::Permission);
+    assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().modified, time);
 }

@@ -1,6 +1,6 @@
 //! Files and names: what an upload becomes, and what each request answers.
 
-use bytes::BufMut;
+use bytes::{Buf, BufMut};
 use landfall_auth::{Grant, Overwrite};
 use tokio::sync::Semaphore;
 
@@ -244,6 +244,33 @@ async fn time_and_mode_set_while_open_are_worn_when_landed() {
     assert_eq!(std::fs::metadata(ground.on_disk("a")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// By name as well: its client takes the upload that it has open for the file.
+#[tokio::test]
+async fn time_set_by_name_is_of_the_open_upload() {
+    let ground = Ground::new().await;
+    let mut client = ground.client().await;
+    client.init().await;
+    let times = |seconds: u32| {
+        move |out: &mut bytes::BytesMut| {
+            packets::string(out, b"/d/../a");
+            out.put_u32(8);
+            out.put_u32(seconds);
+            out.put_u32(seconds);
+        }
+    };
+    assert_eq!(client.ask(9, times(1)).await.code(), 2);
+    let seen = || std::fs::metadata(ground.on_disk("a")).unwrap().modified().unwrap();
+    let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    for (first, second) in [(1_500_000_000, 1_500_000_001), (1_500_000_002, 1_500_000_003)] {
+        let handle = client.opened("a", FRESH).await;
+        assert_eq!(client.ask(9, times(first)).await.code(), 0);
+        assert_eq!(client.close(&handle).await.code(), 0);
+        assert_eq!(seen(), at(u64::from(first)));
+        assert_eq!(client.ask(9, times(second)).await.code(), 0);
+        assert_eq!(seen(), at(u64::from(second)));
+    }
+}
+
 #[tokio::test]
 async fn sizes_cut_and_never_grow() {
     let ground = Ground::new().await;
@@ -378,12 +405,16 @@ async fn extensions_answer() {
     let ground = Ground::new().await;
     let mut client = ground.client().await;
     let version = client.init().await;
-    let mut listed = version.body.as_ref();
-    for name in ["posix-rename@openssh.com", "statvfs@openssh.com", "limits@openssh.com", "fsync@openssh.com"] {
-        assert!(listed.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+    let pairs = version.pairs();
+    for (name, value) in [
+        ("posix-rename@openssh.com", &b"1"[..]),
+        ("statvfs@openssh.com", b"2"),
+        ("limits@openssh.com", b"1"),
+        ("fsync@openssh.com", b"1"),
+        ("check-file", b"sha256,sha512,sha1,md5,crc32"),
+    ] {
+        assert!(pairs.iter().any(|pair| pair.0 == name && pair.1 == value), "{name}");
     }
-    listed = &listed[..0];
-    assert!(listed.is_empty());
     let limits = client.ask(200, |out| packets::string(out, b"limits@openssh.com")).await;
     assert_eq!((limits.kind, limits.body.len()), (201, 32));
     let space = client
@@ -395,13 +426,48 @@ async fn extensions_answer() {
     assert_eq!((space.kind, space.body.len()), (201, 88));
     let handle = client.opened("a", FRESH).await;
     client.write(&handle, 0, b"durable").await;
-    let sync = client
-        .ask(200, |out| {
-            packets::string(out, b"fsync@openssh.com");
-            packets::string(out, &handle);
+    let by_handle = |handle: bytes::Bytes| move |out: &mut bytes::BytesMut| packets::string(out, &handle);
+    assert_eq!(client.extended("fsync@openssh.com", by_handle(handle.clone())).await.code(), 0);
+    let space = client.extended("fstatvfs@openssh.com", by_handle(handle.clone())).await;
+    assert_eq!((space.kind, space.body.len()), (201, 88));
+    assert_eq!(client.close(&handle).await.code(), 0);
+    for name in ["fsync@openssh.com", "fstatvfs@openssh.com"] {
+        assert_eq!(client.extended(name, by_handle(handle.clone())).await.code(), 4, "{name}");
+    }
+    let set = client
+        .extended("lsetstat@openssh.com", |out| {
+            packets::string(out, b"a");
+            out.put_u32(8);
+            out.put_u32(1_500_000_000);
+            out.put_u32(1_500_000_001);
         })
         .await;
-    assert_eq!(sync.code(), 0);
+    assert_eq!(set.code(), 0);
+    let modified = std::fs::metadata(ground.on_disk("a")).unwrap().modified().unwrap();
+    assert_eq!(modified, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_500_000_001));
+}
+
+#[tokio::test]
+async fn both_sides_say_who_they_are() {
+    let ground = Ground::new().await;
+    let mut client = ground.client().await;
+    let pairs = client.init().await.pairs();
+    let mut vendor = pairs.into_iter().find(|pair| pair.0 == "vendor-id").unwrap().1;
+    let texts = [(); 3].map(|()| {
+        let count = vendor.get_u32() as usize;
+        vendor.split_to(count)
+    });
+    assert_eq!(texts, ["Landfall", "Landfall", ""]);
+    assert_eq!((vendor.get_u64(), vendor.len()), (0, 0));
+    let noted = client
+        .extended("vendor-id", |out| {
+            for text in ["Martin Prikryl", "WinSCP", "6.3.5"] {
+                packets::string(out, text.as_bytes());
+            }
+            out.put_u64(15_000);
+        })
+        .await;
+    assert_eq!(noted.code(), 0);
 }
 
 #[tokio::test]

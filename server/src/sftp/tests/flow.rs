@@ -178,6 +178,7 @@ async fn a_client_that_never_reads_is_slowed_down_and_then_cut_off() {
         assert!(sent < 2_000_000, "nothing stopped it");
     }
     assert!(slowed);
+    assert!(client.connection.halted.is_cancelled(), "the client could go on on another channel");
 }
 
 #[tokio::test]

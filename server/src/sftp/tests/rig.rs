@@ -48,6 +48,12 @@ impl Ground {
         Self { place, database, delivery }
     }
 
+    /// The ledger's rows of `acme`, oldest first.
+    pub(super) async fn receipts(&self) -> Vec<ledger::Record> {
+        self.delivery.ledger().flush().await;
+        ledger::query(self.database.pool(), &ledger::Filter::default()).await.unwrap()
+    }
+
     /// Where a file of `acme` stands.
     pub(super) fn on_disk(&self, path: &str) -> PathBuf {
         self.place.path().join("files/acme").join(path)
@@ -71,6 +77,7 @@ impl Ground {
             effective: grant,
             source: Kept::Database,
             has_password: true,
+            has_totp: false,
             key_count: 0,
         };
         let peer = SocketAddr::from(([192, 0, 2, 1], 9));
@@ -143,6 +150,21 @@ impl Reply {
     pub(super) fn size(&self) -> u64 {
         assert_eq!(self.kind, 105, "not attributes: {self:?}");
         self.body.slice(4..).get_u64()
+    }
+
+    /// The pairs in VERSION.
+    pub(super) fn pairs(&self) -> Vec<(String, Bytes)> {
+        assert_eq!(self.kind, 2, "not a version: {self:?}");
+        let mut body = self.body.clone();
+        let mut pairs = Vec::new();
+        while body.has_remaining() {
+            let [name, value] = [(); 2].map(|()| {
+                let count = body.get_u32() as usize;
+                body.split_to(count)
+            });
+            pairs.push((String::from_utf8(name.to_vec()).unwrap(), value));
+        }
+        pairs
     }
 
     /// The names in NAME.
@@ -281,6 +303,20 @@ impl Client {
     /// A request whose only field is a string.
     pub(super) async fn named(&mut self, kind: u8, field: &[u8]) -> Reply {
         self.ask(kind, |out| packets::string(out, field)).await
+    }
+
+    /// An extended request.
+    pub(super) async fn extended(&mut self, name: &str, fields: impl FnOnce(&mut BytesMut)) -> Reply {
+        let id = self.send_extended(name, fields).await;
+        self.reply(id).await
+    }
+
+    pub(super) async fn send_extended(&mut self, name: &str, fields: impl FnOnce(&mut BytesMut)) -> u32 {
+        self.send(200, |out| {
+            packets::string(out, name.as_bytes());
+            fields(out);
+        })
+        .await
     }
 
     pub(super) async fn stat(&mut self, path: &str) -> Reply {

@@ -20,7 +20,7 @@ use super::rig::{Ground, noise, request};
 use crate::config::Limits;
 use crate::lifecycle::Lifecycle;
 use crate::listen::{self, Gate};
-use crate::sftp::login::Door;
+use crate::sftp::login::{Door, Rules};
 use crate::sftp::{Engine, packets};
 
 const PASSWORD: &str = "correct horse";
@@ -31,6 +31,7 @@ struct Server {
     address: SocketAddr,
     lifecycle: Lifecycle,
     key: PrivateKey,
+    users: Users,
     login: Login,
     tasks: TaskTracker,
 }
@@ -70,7 +71,7 @@ impl Server {
         users.add(new).await.unwrap();
         let lifecycle = Lifecycle::default();
         let ecdsa = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
-        let login = Login::new(users, Throttle::new(ThrottleLimits::default()), SystemTime::now);
+        let login = Login::new(users.clone(), Throttle::new(ThrottleLimits::default()), SystemTime::now);
         let engine = Arc::new(Engine {
             config: crate::config::Sftp::default(),
             limits: limits.clone(),
@@ -84,7 +85,7 @@ impl Server {
         let serve = move |connection| engine.clone().serve(connection);
         let tasks = TaskTracker::new();
         tokio::spawn(listen::run(listener, Gate::new(limits), lifecycle.clone(), tasks.clone(), |_| false, serve));
-        Self { ground, address, lifecycle, key, login, tasks }
+        Self { ground, address, lifecycle, key, users, login, tasks }
     }
 
     async fn connect(&self) -> Handle<Anyone> {
@@ -189,7 +190,8 @@ impl Server {
         let (admitted, admission) = oneshot::channel();
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
         let (login, delivery) = (self.login.clone(), self.ground.delivery.clone());
-        (Door::new(login, delivery, self.lifecycle.clone(), peer, 3, admitted), admission)
+        let rules = Rules { max_tries: 3, ..Rules::default() };
+        (Door::new(login, delivery, self.lifecycle.clone(), peer, rules, admitted), admission)
     }
 }
 
@@ -197,13 +199,37 @@ impl Server {
 async fn an_answer_for_another_user_is_no_answer() {
     let server = Server::new().await;
     let (mut door, _admission) = server.door();
-    let answer = Some(PASSWORD.as_bytes().to_vec());
+    let answer = Some(vec![PASSWORD.as_bytes().to_vec()]);
     assert!(matches!(door.interactive("beta", None).await, Ok(Auth::Partial { .. })));
     assert!(matches!(door.interactive("acme", answer.clone()).await, Ok(Auth::Reject { .. })));
     // Nor is one that nobody asked for.
     assert!(matches!(door.interactive("acme", answer.clone()).await, Ok(Auth::Reject { .. })));
     assert!(matches!(door.interactive("acme", None).await, Ok(Auth::Partial { .. })));
     assert!(matches!(door.interactive("acme", answer).await, Ok(Auth::Accept)));
+}
+
+#[tokio::test]
+async fn a_password_left_without_its_code_is_a_try() {
+    let shown = || Some(vec![b"wrong".to_vec()]);
+    let abandonments = [None, Some(vec![]), Some(vec![vec![0xff]]), Some(vec![vec![], vec![]])];
+    for abandoned in abandonments {
+        // A server each: the throttle counts these guesses too.
+        let server = Server::new().await;
+        let new = NewUser { name: "beta".to_owned(), totp: landfall_auth::Totp::generate(), ..NewUser::default() };
+        server.users.add(new).await.unwrap();
+        let (mut door, _admission) = server.door();
+        for _ in 0..2 {
+            assert!(matches!(door.interactive("acme", None).await, Ok(Auth::Partial { .. })));
+            assert!(matches!(door.interactive("acme", shown()).await, Ok(Auth::Partial { .. })));
+            assert!(door.interactive("acme", abandoned.clone()).await.is_ok());
+            assert!(!door.is_shut());
+        }
+        // The third time, for another name, and with what would have let somebody in.
+        assert!(matches!(door.interactive("beta", None).await, Ok(Auth::Partial { .. })));
+        assert!(matches!(door.interactive("beta", shown()).await, Ok(Auth::Partial { .. })));
+        assert!(door.password("acme", PASSWORD).await.is_err(), "{abandoned:?}");
+        assert!(door.is_shut());
+    }
 }
 
 #[tokio::test]
