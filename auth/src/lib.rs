@@ -10,6 +10,7 @@
 //! | `users`, `groups`, `declare`, `rows` | changing and reading people; their SQL |
 //! | `factors` | several things to be shown in a row, and how far somebody is |
 //! | `totp` | verification codes that change with time |
+//! | `rules` | values of rules about files |
 //! | `declared`, `key`, `name` | texts that people write, parsed and checked |
 //! | `db` | the SQLite file, shared with the rest of the server |
 //! | `user`, `error` | plain data |
@@ -30,6 +31,7 @@ mod key;
 pub mod login;
 mod name;
 mod rows;
+mod rules;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,7 @@ pub use hasher::{Hasher, WorkLimits, usual_running};
 pub use key::PublicKey;
 pub use login::{Attempt, Certificate, Credential, Denied, Login, Step, Unanswered};
 pub use name::is_name;
+pub use rules::{ContentCheck, ContentType, MAX_PATTERN_BYTES, NamePattern, Pixels};
 pub use secret::{Secret, generate_password};
 pub use throttle::{Admission, Guess, Throttle, ThrottleLimits};
 pub use totp::Totp;

@@ -1,5 +1,6 @@
 //! Plain data about people: users, groups, what they are granted. Does nothing, decides nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::factors::Factor;
+use crate::rules::{ContentCheck, ContentType, NamePattern, Pixels};
 
 /// How somebody came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,8 +75,26 @@ impl Default for Permissions {
 pub struct Grant {
     /// Verbs.
     pub permissions: Option<Permissions>,
+    /// Other verbs below some paths, as the user sees them: the longest that holds a file counts, and no other.
+    pub path_permissions: Option<BTreeMap<String, Permissions>>,
     /// What to do with a file of the same name.
     pub overwrite: Option<Overwrite>,
+    /// What files may be, by their content; empty or `None` means anything.
+    pub allowed_types: Option<Vec<ContentType>>,
+    /// How closely their content is looked at.
+    pub content_check: Option<ContentCheck>,
+    /// Smallest picture.
+    pub min_pixels: Option<Pixels>,
+    /// Largest picture.
+    pub max_pixels: Option<Pixels>,
+    /// What names of files look like.
+    pub file_name_pattern: Option<NamePattern>,
+    /// Files that land in one day, by UTC.
+    pub max_uploads_per_day: Option<u64>,
+    /// Bytes per second each way, all sessions together.
+    pub max_bytes_per_second: Option<u64>,
+    /// Bytes per second each way, in each session.
+    pub max_session_bytes_per_second: Option<u64>,
     /// Room for landed and staged files together, in bytes.
     pub quota_bytes: Option<u64>,
     /// Landed and staged files together.

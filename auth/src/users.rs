@@ -11,6 +11,7 @@ use crate::hasher::Hasher;
 use crate::key::PublicKey;
 use crate::name::{check_email, check_home, check_name, from_seconds};
 use crate::rows::{self, Columns, Record};
+use crate::rules::Pixels;
 use crate::secret::Secret;
 use crate::totp::Totp;
 use crate::user::{Grant, Group, Source, User};
@@ -382,7 +383,16 @@ fn effective(own: &Grant, groups: &[Group], defaults: &Grant) -> Grant {
     let layers = || std::iter::once(own).chain(groups.iter().map(|group| &group.grant)).chain([defaults]);
     Grant {
         permissions: layers().find_map(|grant| grant.permissions),
+        path_permissions: layers().find_map(|grant| grant.path_permissions.clone()),
         overwrite: layers().find_map(|grant| grant.overwrite),
+        allowed_types: layers().find_map(|grant| grant.allowed_types.clone()).filter(|types| !types.is_empty()),
+        content_check: layers().find_map(|grant| grant.content_check),
+        min_pixels: layers().find_map(|grant| grant.min_pixels).filter(|least| *least != Pixels::LEAST),
+        max_pixels: layers().find_map(|grant| grant.max_pixels).filter(|most| *most != Pixels::MOST),
+        file_name_pattern: layers().find_map(|grant| grant.file_name_pattern.clone()).filter(|rule| !rule.is_any()),
+        max_uploads_per_day: layers().find_map(|grant| grant.max_uploads_per_day).filter(limited),
+        max_bytes_per_second: layers().find_map(|grant| grant.max_bytes_per_second).filter(limited),
+        max_session_bytes_per_second: layers().find_map(|grant| grant.max_session_bytes_per_second).filter(limited),
         quota_bytes: layers().find_map(|grant| grant.quota_bytes).filter(limited),
         quota_files: layers().find_map(|grant| grant.quota_files).filter(limited),
         max_file_bytes: layers().find_map(|grant| grant.max_file_bytes).filter(limited),

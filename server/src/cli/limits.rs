@@ -1,13 +1,14 @@
 //! Limits as flags: the same for users and groups, to set and to take away.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
-use landfall_auth::{Factor, Grant, Network, Overwrite, Permissions};
+use landfall_auth::{ContentCheck, ContentType, Factor, Grant, NamePattern, Network, Overwrite, Permissions, Pixels};
 
 use super::Usage;
-use crate::config::{ByteSize, Verbs, Way};
+use crate::config::{ByPath, ByteSize, PathVerbs, Size, Verbs, Way};
 
 /// A value, or the wish to have none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,12 +120,52 @@ pub(super) struct LimitFlags {
     /// without it.
     #[arg(long = "factors", value_name = "F", value_delimiter = ',')]
     factors: Vec<Limit<Factor>>,
+    /// Files that land in one day, by UTC.
+    #[arg(long, value_name = "N")]
+    max_uploads_per_day: Option<Limit<u64>>,
+    /// Bandwidth each way, over all sessions: bytes per second.
+    #[arg(long, value_name = "SIZE")]
+    max_bytes_per_second: Option<Limit<ByteSize>>,
+    /// Bandwidth each way, in each session: bytes per second.
+    #[arg(long, value_name = "SIZE")]
+    max_session_bytes_per_second: Option<Limit<ByteSize>>,
+    /// What files may be, by their content: jpeg, png, webp, gif, tiff, avif, heic, pdf, zip, csv. May be given more than
+    /// once; anything may land without it.
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    allowed_types: Vec<Kinds>,
+    /// How closely the content of images, PDF and ZIP files is looked at before they land: off, structure, decode.
+    #[arg(long, value_name = "DEPTH")]
+    content_check: Option<Limit<ContentCheck>>,
+    /// Smallest picture, such as 800x600.
+    #[arg(long, value_name = "WxH")]
+    min_pixels: Option<Limit<Pixels>>,
+    /// Largest picture.
+    #[arg(long, value_name = "WxH")]
+    max_pixels: Option<Limit<Pixels>>,
+    /// What names of files look like: a regular expression for the whole name, such as '[0-9]{8}_[0-9]+\.jpg'.
+    #[arg(long, value_name = "REGEX")]
+    file_name_pattern: Option<Limit<NamePattern>>,
     /// What happens to a file of the same name: replace, reject, version.
     #[arg(long, value_name = "POLICY")]
     overwrite: Option<Policy>,
     /// Verbs out of list,read,write,overwrite,delete,rename,mkdir; or all, none, dropbox (write only).
     #[arg(long, value_name = "VERBS")]
     permissions: Option<VerbsSetting>,
+    /// Other verbs below a path, such as /in=dropbox or /out=list,read. May be given more than once.
+    #[arg(long, value_name = "PATH=VERBS")]
+    path_permissions: Vec<Limit<PathVerbs>>,
+}
+
+/// A type, where `any` says what `none` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Kinds(Limit<ContentType>);
+
+impl FromStr for Kinds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "any" { Ok(Self(Limit::Unlimited)) } else { text.parse().map(Self) }
+    }
 }
 
 impl LimitFlags {
@@ -139,6 +180,15 @@ impl LimitFlags {
             && self.factors.is_empty()
             && self.overwrite.is_none()
             && self.permissions.is_none()
+            && self.path_permissions.is_empty()
+            && self.allowed_types.is_empty()
+            && self.content_check.is_none()
+            && self.min_pixels.is_none()
+            && self.max_pixels.is_none()
+            && self.file_name_pattern.is_none()
+            && self.max_uploads_per_day.is_none()
+            && self.max_bytes_per_second.is_none()
+            && self.max_session_bytes_per_second.is_none()
     }
 
     /// Changes a grant as the flags say.
@@ -161,6 +211,19 @@ impl LimitFlags {
         set(&mut grant.networks, networks, Vec::new(), |networks| networks);
         set(&mut grant.factors, limits("factors", self.factors)?, Vec::new(), |factors| factors);
         set(&mut grant.overwrite, self.overwrite.map(|policy| policy.0), Overwrite::default(), |policy| policy);
+        let types = limits("allowed-types", self.allowed_types.into_iter().map(|kind| kind.0).collect())?;
+        set(&mut grant.allowed_types, types, Vec::new(), |types| types);
+        set(&mut grant.content_check, self.content_check, ContentCheck::Off, |depth| depth);
+        set(&mut grant.min_pixels, self.min_pixels, Pixels::LEAST, |size| size);
+        set(&mut grant.max_pixels, self.max_pixels, Pixels::MOST, |size| size);
+        let any_name = "".parse().map_err(Usage)?;
+        set(&mut grant.file_name_pattern, self.file_name_pattern, any_name, |pattern| pattern);
+        set(&mut grant.max_uploads_per_day, self.max_uploads_per_day, Grant::UNLIMITED, |files| files);
+        set(&mut grant.max_bytes_per_second, self.max_bytes_per_second, Grant::UNLIMITED, |rate| rate.0);
+        let rate = self.max_session_bytes_per_second;
+        set(&mut grant.max_session_bytes_per_second, rate, Grant::UNLIMITED, |rate| rate.0);
+        let paths = limits("path-permissions", self.path_permissions)?;
+        set(&mut grant.path_permissions, paths, BTreeMap::new(), |paths| ByPath::from_iter(paths).0);
         set(&mut grant.permissions, self.permissions.map(|verbs| verbs.0), Permissions::default(), |verbs| verbs.0);
         Ok(())
     }
@@ -212,7 +275,19 @@ pub(super) fn as_json(grant: &Grant) -> serde_json::Value {
     let sessions = grant.max_sessions;
     serde_json::json!({
         "permissions": grant.permissions,
+        "path_permissions": grant.path_permissions,
         "overwrite": grant.overwrite,
+        "allowed_types": grant.allowed_types.as_ref().map(|types| match types.as_slice() {
+            [] => serde_json::json!("any"),
+            types => serde_json::json!(types),
+        }),
+        "content_check": grant.content_check,
+        "min_pixels": grant.min_pixels.map(Size::from),
+        "max_pixels": grant.max_pixels.map(Size::from),
+        "file_name_pattern": grant.file_name_pattern,
+        "max_uploads_per_day": bytes(grant.max_uploads_per_day),
+        "max_bytes_per_second": bytes(grant.max_bytes_per_second),
+        "max_session_bytes_per_second": bytes(grant.max_session_bytes_per_second),
         "quota_bytes": bytes(grant.quota_bytes),
         "quota_files": bytes(grant.quota_files),
         "max_file_bytes": bytes(grant.max_file_bytes),
@@ -230,7 +305,16 @@ pub(super) fn as_json(grant: &Grant) -> serde_json::Value {
 pub(super) fn in_full(effective: &Grant) -> Grant {
     Grant {
         permissions: Some(effective.permissions.unwrap_or_default()),
+        path_permissions: effective.path_permissions.clone().or(Some(BTreeMap::new())),
         overwrite: Some(effective.overwrite.unwrap_or_default()),
+        allowed_types: effective.allowed_types.clone().or(Some(Vec::new())),
+        content_check: Some(effective.content_check.unwrap_or_default()),
+        min_pixels: effective.min_pixels.or(Some(Pixels::LEAST)),
+        max_pixels: effective.max_pixels.or(Some(Pixels::MOST)),
+        file_name_pattern: effective.file_name_pattern.clone().or_else(|| "".parse().ok()),
+        max_uploads_per_day: effective.max_uploads_per_day.or(Some(Grant::UNLIMITED)),
+        max_bytes_per_second: effective.max_bytes_per_second.or(Some(Grant::UNLIMITED)),
+        max_session_bytes_per_second: effective.max_session_bytes_per_second.or(Some(Grant::UNLIMITED)),
         quota_bytes: effective.quota_bytes.or(Some(Grant::UNLIMITED)),
         quota_files: effective.quota_files.or(Some(Grant::UNLIMITED)),
         max_file_bytes: effective.max_file_bytes.or(Some(Grant::UNLIMITED)),
@@ -259,7 +343,20 @@ pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
     });
     let count = |count: Option<u64>, unlimited| show(count.map(|count| Count { count, unlimited }));
     let ways = grant.protocols.as_ref().map(|protocols| protocols.iter().copied().map(Way).collect());
+    let any = |text: Option<String>| text.map(|text| if text.is_empty() { "any".to_owned() } else { text });
+    let types = grant.allowed_types.as_ref();
+    let types = types.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let paths = grant.path_permissions.as_ref().filter(|paths| !paths.is_empty());
     vec![
+        ("path-permissions", show(paths.map(|paths| ByPath(paths.clone())))),
+        ("allowed-types", show(any(types))),
+        ("content-check", show(grant.content_check.map(ContentCheck::as_str))),
+        ("min-pixels", show(grant.min_pixels.map(Size::from))),
+        ("max-pixels", show(grant.max_pixels.map(Size::from))),
+        ("file-name-pattern", show(any(grant.file_name_pattern.as_ref().map(ToString::to_string)))),
+        ("max-uploads-per-day", count(grant.max_uploads_per_day, Grant::UNLIMITED)),
+        ("max-bytes-per-second", show(grant.max_bytes_per_second.map(ByteSize))),
+        ("max-session-bytes-per-second", show(grant.max_session_bytes_per_second.map(ByteSize))),
         ("permissions", show(grant.permissions.map(Verbs))),
         ("overwrite", show(overwrite)),
         ("quota-bytes", show(grant.quota_bytes.map(ByteSize))),

@@ -1,11 +1,16 @@
 //! `[defaults]`, `[[users]]`, `[[groups]]`: what people are granted, and who they are.
 //! The keys of a grant are the same in all three; what they mean is `auth`'s matter.
 
-use landfall_auth::{Factor, Grant, Network, Overwrite, Permissions, Protocol};
+use landfall_auth::{
+    ContentCheck, ContentType, Factor, Grant, NamePattern, Network, Overwrite, Permissions, Pixels, Protocol,
+};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+use landfall_storage::VirtualPath;
 
 use super::lists;
 use super::units::{ByteSize, Count, Moment, Secret};
@@ -113,6 +118,134 @@ impl<'de> Deserialize<'de> for Verbs {
     }
 }
 
+/// Verbs below a path: `/in=dropbox`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathVerbs {
+    /// As the user sees it.
+    pub path: String,
+    /// What may be done there.
+    pub verbs: Verbs,
+}
+
+const PATH_VERBS_FORM: &str = "permissions of a path are written PATH=VERBS, such as /in=dropbox or /out=list,read";
+
+impl FromStr for PathVerbs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (path, verbs) = text.split_once('=').ok_or(PATH_VERBS_FORM)?;
+        let plain = VirtualPath::parse(path).map_err(|error| format!("\"{path}\": {error}"))?;
+        if !path.starts_with('/') || plain.is_root() {
+            return Err(format!("\"{path}\": a path below / is expected; for / itself there are permissions"));
+        }
+        Ok(Self { path: plain.to_string(), verbs: verbs.parse()? })
+    }
+}
+
+/// Verbs by path, as a table `{ "/in" = "dropbox" }`, or as `/in=dropbox; /out=list,read`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ByPath(pub BTreeMap<String, Permissions>);
+
+impl FromIterator<PathVerbs> for ByPath {
+    fn from_iter<I: IntoIterator<Item = PathVerbs>>(all: I) -> Self {
+        Self(all.into_iter().map(|one| (one.path, one.verbs.0)).collect())
+    }
+}
+
+impl FromStr for ByPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(';').map(str::trim).filter(|one| !one.is_empty()).map(str::parse::<PathVerbs>).collect()
+    }
+}
+
+impl fmt::Display for ByPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (path, permissions)) in self.0.iter().enumerate() {
+            write!(f, "{}{path}={}", if index > 0 { "; " } else { "" }, Verbs(*permissions))?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for ByPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(path, permissions)| (path, Verbs(*permissions))))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = ByPath;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table such as { \"/in\" = \"dropbox\" }")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ByPath, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<ByPath, A::Error> {
+                let mut all = BTreeMap::new();
+                while let Some((path, verbs)) = map.next_entry::<String, Verbs>()? {
+                    let one: PathVerbs = format!("{path}={verbs}").parse().map_err(de::Error::custom)?;
+                    all.insert(one.path, one.verbs.0);
+                }
+                Ok(ByPath(all))
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+/// A picture's width and height, or `unlimited`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(Option<Pixels>);
+
+impl Size {
+    /// The size; `unlimited` where there is none.
+    #[must_use]
+    pub fn or(self, unlimited: Pixels) -> Pixels {
+        self.0.unwrap_or(unlimited)
+    }
+}
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "unlimited" { Ok(Self(None)) } else { text.parse().map(|size| Self(Some(size))) }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(size) if size != Pixels::LEAST && size != Pixels::MOST => write!(f, "{size}"),
+            _ => f.write_str("unlimited"),
+        }
+    }
+}
+
+impl From<Pixels> for Size {
+    fn from(size: Pixels) -> Self {
+        Self(Some(size))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 /// A protocol's name, for lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way(pub Protocol);
@@ -156,8 +289,28 @@ macro_rules! granting {
             $($(#[$field_meta])* pub $field: $type,)*
             /// Verbs: a list of them, `dropbox`, `all` or `none`.
             pub permissions: Option<Verbs>,
+            /// Other verbs below some paths.
+            pub path_permissions: Option<ByPath>,
             /// What to do with a file of the same name: replace, reject, version.
             pub overwrite: Option<Overwrite>,
+            /// What files may be, by their content: jpeg, png, webp, gif, tiff, avif, heic, pdf, zip, csv; none or absent
+            /// means anything.
+            #[serde(deserialize_with = "lists::optional_types")]
+            pub allowed_types: Option<Vec<ContentType>>,
+            /// How closely their content is looked at: off, structure, decode.
+            pub content_check: Option<ContentCheck>,
+            /// Smallest picture, such as 800x600.
+            pub min_pixels: Option<Size>,
+            /// Largest picture.
+            pub max_pixels: Option<Size>,
+            /// What names of files look like: a regular expression for the whole name; empty or absent: anything.
+            pub file_name_pattern: Option<NamePattern>,
+            /// Files that land in one day, by UTC.
+            pub max_uploads_per_day: Option<Count>,
+            /// Bytes per second each way, all sessions together.
+            pub max_bytes_per_second: Option<ByteSize>,
+            /// Bytes per second each way, in each session.
+            pub max_session_bytes_per_second: Option<ByteSize>,
             /// Room for landed and staged files together, in bytes.
             pub quota_bytes: Option<ByteSize>,
             /// Landed and staged files together.
@@ -184,7 +337,16 @@ macro_rules! granting {
             pub fn grant(&self) -> Grant {
                 Grant {
                     permissions: self.permissions.map(|verbs| verbs.0),
+                    path_permissions: self.path_permissions.as_ref().map(|all| all.0.clone()),
                     overwrite: self.overwrite,
+                    allowed_types: self.allowed_types.clone(),
+                    content_check: self.content_check,
+                    min_pixels: self.min_pixels.map(|size| size.or(Pixels::LEAST)),
+                    max_pixels: self.max_pixels.map(|size| size.or(Pixels::MOST)),
+                    file_name_pattern: self.file_name_pattern.clone(),
+                    max_uploads_per_day: self.max_uploads_per_day.map(|most| most.0),
+                    max_bytes_per_second: self.max_bytes_per_second.map(|rate| rate.0),
+                    max_session_bytes_per_second: self.max_session_bytes_per_second.map(|rate| rate.0),
                     quota_bytes: self.quota_bytes.map(|size| size.0),
                     quota_files: self.quota_files.map(|files| files.0),
                     max_file_bytes: self.max_file_bytes.map(|size| size.0),

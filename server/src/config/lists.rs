@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use landfall_auth::ContentType;
 use serde::Deserializer;
 use serde::de::{self, SeqAccess, Visitor};
 
@@ -38,6 +39,16 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     deserializer.deserialize_option(OptionalListVisitor(PhantomData))
+}
+
+/// Types of content, where `any` alone means that there is no rule.
+pub(super) fn optional_types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<ContentType>>, D::Error> {
+    let all: Option<Vec<String>> = optional_list(deserializer)?;
+    let parse = |all: Vec<String>| match all.as_slice() {
+        [any] if any == "any" => Ok(Vec::new()),
+        all => all.iter().map(|text| item(text)).collect(),
+    };
+    all.map(parse).transpose()
 }
 
 struct ListVisitor<T>(PhantomData<T>);

@@ -43,7 +43,7 @@ pub use auth::Auth;
 pub use env::process as process_environment;
 pub use error::{ConfigError, Problem};
 pub use ftp::{Ftp, PassiveHost, PortRange, SessionReuse, TlsPolicy};
-pub use grant::{DeclaredGroup, DeclaredUser, Defaults, Verbs, Way};
+pub use grant::{ByPath, DeclaredGroup, DeclaredUser, Defaults, PathVerbs, Size, Verbs, Way};
 pub use http::Http;
 pub use limits::Limits;
 pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, data_dir, load, log_settings};

@@ -1,6 +1,6 @@
 //! Effective values with where each came from. Secrets never get here: their `Serialize` writes a placeholder.
 
-use landfall_auth::{Overwrite, Permissions};
+use landfall_auth::{ContentCheck, Overwrite, Permissions};
 use serde_json::{Map, Value as Json};
 use toml_edit::{DocumentMut, Item, Table};
 
@@ -57,6 +57,7 @@ fn spoken(config: &Config) -> Config {
     let mut config = config.clone();
     config.defaults.permissions.get_or_insert(Verbs(Permissions::default()));
     config.defaults.overwrite.get_or_insert(Overwrite::default());
+    config.defaults.content_check.get_or_insert(ContentCheck::default());
     config
 }
 
@@ -74,6 +75,14 @@ fn unset(config: &Config) -> Vec<(&'static str, &'static str, Json)> {
         ("defaults", "quota_files", defaults.quota_files.is_none(), unlimited()),
         ("defaults", "max_file_bytes", defaults.max_file_bytes.is_none(), unlimited()),
         ("defaults", "max_sessions", defaults.max_sessions.is_none(), unlimited()),
+        ("defaults", "path_permissions", defaults.path_permissions.is_none(), serde_json::json!({})),
+        ("defaults", "allowed_types", defaults.allowed_types.is_none(), serde_json::json!([])),
+        ("defaults", "min_pixels", defaults.min_pixels.is_none(), unlimited()),
+        ("defaults", "max_pixels", defaults.max_pixels.is_none(), unlimited()),
+        ("defaults", "file_name_pattern", defaults.file_name_pattern.is_none(), Json::from("")),
+        ("defaults", "max_uploads_per_day", defaults.max_uploads_per_day.is_none(), unlimited()),
+        ("defaults", "max_bytes_per_second", defaults.max_bytes_per_second.is_none(), unlimited()),
+        ("defaults", "max_session_bytes_per_second", defaults.max_session_bytes_per_second.is_none(), unlimited()),
         ("defaults", "protocols", defaults.protocols.is_none(), serde_json::json!(["ftp", "ftps", "sftp"])),
         ("defaults", "networks", defaults.networks.is_none(), serde_json::json!([])),
         ("defaults", "factors", defaults.factors.is_none(), serde_json::json!([])),

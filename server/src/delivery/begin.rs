@@ -154,13 +154,10 @@ fn begin_upload(
     };
     // Built before its room is asked for, so that a refusal takes the path of every other one.
     let resumed = suspended.as_ref().is_some_and(|suspended| suspended.id == *staged.id());
-    if let Some(old) = suspended.as_ref().filter(|_| !resumed) {
-        shared.delivery.ledger.forget(old.id.as_str());
+    if let Some(old) = suspended.filter(|_| !resumed) {
+        shared.given_up(&old);
     }
     if let Some(account) = &shared.account {
-        if let Some(old) = suspended.filter(|_| !resumed) {
-            account.removed(old.size);
-        }
         if let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces) {
             staged.discard()?;
             return Err(refusal);

@@ -101,6 +101,12 @@ impl Delivery {
         *self.temporary_names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
     }
 
+    /// Waits for who is about to say that an upload is suspended: what is posted to the ledger from now on comes after
+    /// that row. For who removed, or landed over, what they found suspended.
+    fn rows_of_suspended_are_posted(&self) {
+        drop(self.suspending.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn temporary_names(&self) -> Arc<TemporaryNames> {
         self.temporary_names.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

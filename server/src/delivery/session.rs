@@ -100,6 +100,7 @@ impl Shared {
 
     /// After a landing: what was suspended under that name before is gone, and so must its row be.
     pub(super) fn superseded(&self, store_path: &VirtualPath, path: &VirtualPath) -> Superseded {
+        self.delivery.rows_of_suspended_are_posted();
         let kept = self.staged(store_path).filter(|staged| !staged.active).map(|staged| staged.id.to_string());
         Superseded { user: self.user.name.clone(), path: path.to_string(), kept }
     }
@@ -159,7 +160,8 @@ impl Shared {
         Ok(())
     }
 
-    fn given_up(&self, staged: &Suspended) {
+    pub(super) fn given_up(&self, staged: &Suspended) {
+        self.delivery.rows_of_suspended_are_posted();
         self.delivery.ledger.forget(staged.id.as_str());
         if let Some(account) = &self.account {
             account.removed(staged.size);

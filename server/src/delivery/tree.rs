@@ -109,10 +109,7 @@ fn give_up_suspended(shared: &Shared, directory: &VirtualPath) -> Result<(), Ref
             Err(Error::NotFound | Error::Busy) => continue,
             Err(error) => return Err(error.into()),
         }
-        shared.delivery.ledger.forget(staged.id.as_str());
-        if let Some(account) = &shared.account {
-            account.removed(staged.size);
-        }
+        shared.given_up(&staged);
     }
     Ok(())
 }
