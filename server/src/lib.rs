@@ -13,6 +13,7 @@ pub mod hostkeys;
 pub mod http;
 pub mod lifecycle;
 pub mod listen;
+pub mod outbox;
 pub mod people;
 pub mod private;
 pub mod proxy;

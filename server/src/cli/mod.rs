@@ -7,6 +7,7 @@ mod backup;
 mod completions;
 mod config;
 mod context;
+mod events;
 mod group;
 mod health;
 mod key;
@@ -66,6 +67,7 @@ enum Command {
     Group(group::Group),
     Key(key::Key),
     Uploads(uploads::Uploads),
+    Events(events::Events),
     Sessions(sessions::Sessions),
     Config(config::Config),
     Health(health::Health),
@@ -125,6 +127,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Group(command) => command.run(&context),
         Command::Key(command) => command.run(&context),
         Command::Uploads(command) => command.run(&context),
+        Command::Events(command) => command.run(&context),
         Command::Sessions(command) => command.run(&context),
         Command::Config(command) => command.run(&context),
         Command::Health(command) => command.run(&context),

@@ -47,7 +47,7 @@ fn an_error_says_each_cause_once() {
 
 #[test]
 fn what_does_not_exist_yet_is_not_there() {
-    for line in ["landfall events list", "landfall doctor", "landfall probe x", "landfall user import x"] {
+    for line in ["landfall doctor", "landfall probe x", "landfall user import x"] {
         assert_eq!(parse(line).err(), Some(ErrorKind::InvalidSubcommand), "{line}");
     }
 }

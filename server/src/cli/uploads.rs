@@ -68,6 +68,13 @@ impl From<Status> for ledger::Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Since(SystemTime);
 
+impl Since {
+    /// The time.
+    pub(super) fn time(self) -> SystemTime {
+        self.0
+    }
+}
+
 impl std::str::FromStr for Since {
     type Err = &'static str;
 

@@ -17,6 +17,7 @@ mod auth;
 mod check;
 mod env;
 mod error;
+mod events;
 mod file;
 mod ftp;
 mod grant;
@@ -42,6 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::Auth;
 pub use env::process as process_environment;
 pub use error::{ConfigError, Problem};
+pub use events::Events;
 pub use ftp::{Ftp, PassiveHost, PortRange, SessionReuse, TlsPolicy};
 pub use grant::{ByPath, DeclaredGroup, DeclaredUser, Defaults, PathVerbs, Size, Verbs, Way};
 pub use http::Http;
@@ -71,6 +73,8 @@ pub struct Config {
     pub http: Http,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[events]`.
+    pub events: Events,
     /// `[auth]`.
     pub auth: Auth,
     /// `[defaults]`.
@@ -97,6 +101,7 @@ impl Default for Config {
             tls: Tls::default(),
             http: Http::default(),
             limits: Limits::default(),
+            events: Events::default(),
             auth: Auth::default(),
             defaults: Defaults::default(),
             groups: Vec::new(),

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Params, Result, params};
 
 use super::ledger::{Entry, Status, Superseded, Write, millis, signed};
+use crate::outbox::record;
 
 const INTEND: &str = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?";
@@ -77,7 +78,10 @@ pub(super) fn carry_out(connection: &Connection, write: &Write) -> Result<()> {
         Write::UnderWay(entry) => {
             run(BEGIN_UNDER_WAY, params![entry.id, entry.protocol, entry.client_address, millis(entry.started)])
         }
-        Write::End { id, reason } => run(END, params![millis(crate::clock::now()), reason, id]),
+        Write::End { id, reason } => {
+            let ended = connection.prepare_cached(END)?.execute(params![millis(crate::clock::now()), reason, id])?;
+            if ended > 0 { record(connection, id) } else { Ok(()) }
+        }
         Write::Forget(time) => run(FORGET_TEMPORARIES, params![millis(*time)]),
     }
 }
@@ -87,6 +91,7 @@ pub(super) fn run(connection: &Connection, sql: &'static str, values: impl Param
     connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
+/// A row, and the event that tells it.
 fn enter(connection: &Connection, entry: &Entry) -> Result<()> {
     let now = millis(crate::clock::now());
     run(
@@ -107,7 +112,8 @@ fn enter(connection: &Connection, entry: &Entry) -> Result<()> {
             entry.identity,
             millis(entry.started)
         ],
-    )
+    )?;
+    record(connection, &entry.id)
 }
 
 fn supersede(connection: &Connection, superseded: Option<&Superseded>) -> Result<()> {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cut;
+mod events;
 mod hash;
 
 use std::collections::HashMap;
@@ -119,7 +120,6 @@ async fn what_is_cut_off_is_its_owners_alone_and_resumes() {
     cut_off(&session, "/a.jpg", b"hel").await;
     let before = room.ledger().await.pop().unwrap();
     assert_eq!((before.status.as_str(), before.size), ("suspended", 3));
-
     assert_eq!(std::fs::read(room.on_disk("acme/a.jpg")).unwrap(), b"older and longer");
     assert_eq!(session.stat(&path("/a.jpg")).await.unwrap().size, 3);
     let listed: Vec<_> = session.list(&path("/")).await.unwrap().collect::<Result<_, _>>().unwrap();
