@@ -11,6 +11,7 @@ pub mod first_start;
 pub mod ftp;
 pub mod hostkeys;
 pub mod http;
+pub mod inspect;
 pub mod lifecycle;
 pub mod listen;
 pub mod outbox;

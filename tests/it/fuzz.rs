@@ -33,3 +33,8 @@ fn the_corpus_of_packets() {
 fn the_corpus_of_pumps() {
     replay("pump", fuzz::pump::check);
 }
+
+#[test]
+fn the_corpus_of_inspected_files() {
+    replay("inspect", fuzz::inspect::check);
+}

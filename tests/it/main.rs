@@ -13,6 +13,7 @@ mod ftp_table;
 mod ftps;
 mod fuzz;
 mod guessing;
+mod inspection;
 mod kill9;
 mod landing;
 mod listing;

@@ -14,9 +14,11 @@
 //! | `requester.rs` | the scripted client |
 //! | `history.rs` | what its requests and their replies say about contents |
 //! | `log.rs` | what was logged meanwhile |
+//! | `inspect.rs` | the inspection of files |
 
 pub mod commands;
 mod history;
+pub mod inspect;
 mod listening;
 mod log;
 pub mod packets;
