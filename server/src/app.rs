@@ -410,8 +410,8 @@ impl App {
                 _ = every.tick() => {}
                 () = self.lifecycle.draining() => return,
             }
-            let time_to_live = self.config().storage.resume_ttl();
-            if let Err(refusal) = self.delivery.sweep(time_to_live).await {
+            let config = self.config();
+            if let Err(refusal) = self.delivery.sweep(config.storage.resume_ttl(), config.ledger.retention()).await {
                 tracing::error!(%refusal, "looking for suspended uploads that nobody resumes");
             }
         }

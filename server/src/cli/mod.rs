@@ -15,6 +15,7 @@ mod limits;
 mod output;
 mod password;
 mod restore;
+mod rules;
 mod serve;
 mod sessions;
 mod uploads;
@@ -66,6 +67,7 @@ enum Command {
     User(user::User),
     Group(group::Group),
     Key(key::Key),
+    Rules(rules::Rules),
     Uploads(uploads::Uploads),
     Events(events::Events),
     Sessions(sessions::Sessions),
@@ -126,6 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(command) => command.run(&context),
         Command::Group(command) => command.run(&context),
         Command::Key(command) => command.run(&context),
+        Command::Rules(command) => command.run(&context),
         Command::Uploads(command) => command.run(&context),
         Command::Events(command) => command.run(&context),
         Command::Sessions(command) => command.run(&context),

@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   landfall uploads --since 24h
   landfall uploads --user acme --status refused
+  landfall uploads --path '/in/*.jpg' --csv
   landfall uploads --follow --json";
 
 /// Show the ledger: what landed, was refused, is suspended.
@@ -33,9 +34,18 @@ pub(super) struct Uploads {
     /// Changed since then: 2h, 7d, 2027-01-31, or 2027-01-31T12:00:00Z.
     #[arg(long, value_name = "T")]
     since: Option<Since>,
+    /// Changed before then.
+    #[arg(long, value_name = "T")]
+    until: Option<Since>,
     /// Of this status only.
     #[arg(long)]
     status: Option<Status>,
+    /// Of paths like this only; * and ? stand for any characters and for one.
+    #[arg(long, value_name = "PATTERN")]
+    path: Option<String>,
+    /// Of this content only.
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    sha256: Option<String>,
     /// The newest so many rows [default: 1000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ledger::QUERY_ROWS)))]
     limit: Option<u32>,
@@ -45,6 +55,23 @@ pub(super) struct Uploads {
     /// As JSON, one object per line.
     #[arg(long)]
     json: bool,
+    /// As CSV (RFC 4180), with a headline.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+/// How rows are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Table,
+    Json,
+    Csv,
+}
+
+fn digest(text: &str) -> Result<String, &'static str> {
+    let text = text.to_ascii_lowercase();
+    let whole = text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    whole.then_some(text).ok_or("a SHA-256 has 64 hexadecimal digits")
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -91,10 +118,18 @@ impl std::str::FromStr for Since {
 
 impl Uploads {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let form = match (self.json, self.csv) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Csv,
+            _ => Form::Table,
+        };
         let mut filter = Filter {
             user: self.user.clone(),
             status: self.status.map(ledger::Status::from),
             since: self.since.map(|since| since.0),
+            until: self.until.map(|until| until.0),
+            path: self.path.clone(),
+            sha256: self.sha256.clone(),
             after: None,
             limit: Some(self.limit.unwrap_or(USUAL_ROWS)),
         };
@@ -107,7 +142,7 @@ impl Uploads {
                 let mut headline = true;
                 loop {
                     if !rows.is_empty() {
-                        print(&rows, self.json, std::mem::take(&mut headline))?;
+                        print(&rows, form, std::mem::take(&mut headline))?;
                     }
                     filter.after = rows.last().map(|row| row.seq).or(filter.after);
                     filter.limit = Some(ledger::QUERY_ROWS);
@@ -118,13 +153,15 @@ impl Uploads {
         }
         let rows =
             context.with_users_if_any(async |_, users| Ok(ledger::query(users.database().pool(), &filter).await?))?;
-        print(&rows.unwrap_or_default(), self.json, true)
+        print(&rows.unwrap_or_default(), form, true)
     }
 }
 
-fn print(rows: &[Record], json: bool, first: bool) -> anyhow::Result<()> {
-    if json {
-        return rows.iter().try_for_each(output::json_line);
+fn print(rows: &[Record], form: Form, first: bool) -> anyhow::Result<()> {
+    match form {
+        Form::Json => return rows.iter().try_for_each(output::json_line),
+        Form::Csv => return Ok(output::text(&as_csv(rows, first)?)?),
+        Form::Table => {}
     }
     if rows.is_empty() {
         return Ok(output::line("no uploads")?);
@@ -139,11 +176,32 @@ fn print(rows: &[Record], json: bool, first: bool) -> anyhow::Result<()> {
                 row.protocol.clone(),
                 ByteSize(row.size).to_string(),
                 row.path.clone(),
-                row.reason.clone().unwrap_or_default(),
+                remark(row),
             ]
         })
         .collect();
-    let text = output::table(["TIME", "STATUS", "USER", "PROTOCOL", "SIZE", "PATH", "REASON"], &table);
+    let text = output::table(["TIME", "STATUS", "USER", "PROTOCOL", "SIZE", "PATH", "REMARK"], &table);
     let text = if first { &*text } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
     Ok(output::text(text)?)
+}
+
+/// Why it did not land, or what else there is to say.
+fn remark(row: &Record) -> String {
+    match (&row.reason, &row.same_as) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(path)) => format!("same content landed before as {path}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn as_csv(rows: &[Record], headline: bool) -> anyhow::Result<String> {
+    let mut csv =
+        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).has_headers(false).from_writer(Vec::new());
+    if headline {
+        csv.write_record(Record::COLUMNS)?;
+    }
+    for row in rows {
+        csv.serialize(row)?;
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
 }

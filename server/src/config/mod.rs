@@ -22,6 +22,7 @@ mod file;
 mod ftp;
 mod grant;
 mod http;
+mod ledger;
 mod limits;
 mod lists;
 mod load;
@@ -47,6 +48,7 @@ pub use events::Events;
 pub use ftp::{Ftp, PassiveHost, PortRange, SessionReuse, TlsPolicy};
 pub use grant::{ByPath, DeclaredGroup, DeclaredUser, Defaults, PathVerbs, Size, Verbs, Way};
 pub use http::Http;
+pub use ledger::{Keep, Ledger};
 pub use limits::Limits;
 pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, data_dir, load, log_settings};
 pub use sftp::Sftp;
@@ -71,6 +73,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[http]`.
     pub http: Http,
+    /// `[ledger]`.
+    pub ledger: Ledger,
     /// `[limits]`.
     pub limits: Limits,
     /// `[events]`.
@@ -100,6 +104,7 @@ impl Default for Config {
             sftp: Sftp::default(),
             tls: Tls::default(),
             http: Http::default(),
+            ledger: Ledger::default(),
             limits: Limits::default(),
             events: Events::default(),
             auth: Auth::default(),

@@ -27,8 +27,7 @@ impl Session {
         begin: Begin,
         expected_bytes: Option<u64>,
     ) -> Result<Upload, Refusal> {
-        let step: Step = Arc::new(|_| true);
-        self.upload_by_steps(path, begin, expected_bytes, &step).await
+        self.upload_by_steps(path, begin, expected_bytes, &go_on()).await
     }
 
     /// Begins an upload that makes a new file: refused where one of that name has landed, or is on its way or suspended
@@ -36,13 +35,12 @@ impl Session {
     pub async fn upload_new(&self, path: &VirtualPath) -> Result<Upload, Refusal> {
         let (store_path, path) = (self.shared().place(path)?, path.clone());
         self.blocking(move |shared| {
-            shared.may(Verb::Write)?;
+            shared.may(&path, Verb::Write)?;
             if shared.staged(&store_path).is_some() || shared.delivery.store.stat(&store_path).is_ok() {
                 return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
             }
-            let step: Step = Arc::new(|_| true);
-            let mut upload = begin_upload(shared, &path, store_path, Begin::Fresh, None, &step)
-                .inspect_err(|refusal| note_refusal(shared, &path, refusal))?;
+            let mut upload = begin_upload(shared, &path, store_path, Begin::Fresh, None, &go_on())
+                .map_err(|refusal| note_refusal(shared, &path, refusal))?;
             upload.land_only_as_new();
             Ok(upload)
         })
@@ -67,7 +65,7 @@ impl Session {
                 let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes, &step);
                 Ok(match outcome {
                     Err(refusal) if may_wait && refusal.reason == Reason::Busy => None,
-                    outcome => Some(outcome.inspect_err(|refusal| note_refusal(shared, &path, refusal))?),
+                    outcome => Some(outcome.map_err(|refusal| note_refusal(shared, &path, refusal))?),
                 })
             });
             if let Some(upload) = attempt.await? {
@@ -82,8 +80,8 @@ impl Session {
         let store_path = self.shared().place(path)?;
         let (path, step) = (path.clone(), Arc::clone(step));
         self.blocking(move |shared| {
-            let (mut upload, landed) = begin_cut(shared, &path, store_path, &step)
-                .inspect_err(|refusal| note_refusal(shared, &path, refusal))?;
+            let (mut upload, landed) =
+                begin_cut(shared, &path, store_path, &step).map_err(|refusal| note_refusal(shared, &path, refusal))?;
             let copied = upload.copy(0, &landed, 0..size, &mut |bytes| step(bytes))?;
             if copied < size {
                 let sentence = format!("the file has {copied} bytes; one that has landed is only made shorter");
@@ -95,6 +93,11 @@ impl Session {
     }
 }
 
+/// For what is not watched.
+fn go_on() -> Step {
+    Arc::new(|_| true)
+}
+
 fn begin_cut(
     shared: &Arc<Shared>,
     path: &VirtualPath,
@@ -102,8 +105,8 @@ fn begin_cut(
     step: &Step,
 ) -> Result<(Upload, Download), Refusal> {
     // A temporary name is the client's own.
-    if !path.file_name().is_some_and(|name| shared.delivery.temporary_names().matches(name)) {
-        policy::cut(&shared.user.effective)?;
+    if !shared.is_temporary(path) {
+        policy::cut(&shared.user.effective, path)?;
     }
     let store = &shared.delivery.store;
     if store.stat(&store_path)?.kind != Kind::File {
@@ -135,10 +138,10 @@ fn begin_upload(
         Err(error) => return Err(error.into()),
     };
     let standing = landed.as_ref().map(|stat| stat.kind);
-    let temporary = path.file_name().is_some_and(|name| shared.delivery.temporary_names().matches(name));
-    // Whether a temporary name's final name is free is asked when the rename names it.
-    let placement =
-        policy::begin(grant, standing.filter(|kind| !temporary || *kind == Kind::Directory), expected_bytes)?;
+    let temporary = shared.is_temporary(path);
+    let placement = policy::begin(grant, path, temporary, standing, expected_bytes)?;
+    // Who has no place today hears it before the bytes, not after them.
+    drop(shared.place_today()?);
     let replaces = landed
         .as_ref()
         .filter(|stat| stat.kind == Kind::File && (temporary || placement == Placement::Exact(Replace::Yes)))

@@ -24,11 +24,8 @@ pub(super) async fn rename(
     let known = shared.delivery.ledger.temporary(store_from.as_str()).await.map_err(Refusal::internal)?;
     let (shared, from, to) = (shared.clone(), from.clone(), to.clone());
     let renamed = tokio::task::spawn_blocking(move || {
-        let outcome = deliver(&shared, &from, &to, &store_from, &store_to, known);
-        if let Err(refusal) = &outcome {
-            note_refusal(&shared, &to, refusal);
-        }
-        outcome
+        deliver(&shared, &from, &to, &store_from, &store_to, known)
+            .map_err(|refusal| note_refusal(&shared, &to, refusal))
     });
     renamed.await.map_err(Refusal::internal)?
 }
@@ -44,15 +41,19 @@ fn deliver(
     let store = &shared.delivery.store;
     let grant = &shared.user.effective;
     // To end one's own temporary name is part of uploading: the right to rename is not asked for.
-    policy::verb(grant, Verb::Write)?;
+    policy::verb(grant, from, Verb::Write)?;
+    policy::verb(grant, to, Verb::Write)?;
     refuse_partial(shared, from, store_from)?;
     let stat = store.stat(store_from)?;
     if stat.kind != Kind::File {
-        policy::verb(grant, Verb::Rename)?;
+        policy::verb_below(grant, from, Verb::Rename)?;
+        policy::verb_below(grant, to, Verb::Rename)?;
         rename_landed(shared, store_from, store_to, true)?;
         return Ok(None);
     }
-    policy::landing(grant, Facts { size: stat.size, expected_bytes: None })?;
+    let content = shared.look_at_landed(store_from)?;
+    policy::landing(grant, Facts { path: Some(to), size: stat.size, expected_bytes: None, content: content.as_ref() })?;
+    let today = shared.place_today()?;
     let temporary = describe(shared, store_from, &stat, known)?;
 
     let ledger = &shared.delivery.ledger;
@@ -75,6 +76,9 @@ fn deliver(
             return Err(refusal);
         }
     };
+    if let Some(place) = today {
+        place.keep();
+    }
     let path = landed.within(&shared.home).unwrap_or_else(|| to.clone());
     let Temporary { id, size, sha256, started, .. } = temporary;
     let entry = Entry {
@@ -140,7 +144,7 @@ pub(super) fn rename_landed(
     if !replace && standing.is_some() {
         return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
     }
-    match policy::placement(&shared.user.effective, standing.is_some())? {
+    match policy::placement(&shared.user.effective, &shared.seen(to), standing.is_some())? {
         Placement::Exact(how) => {
             let how = if replace { how } else { Replace::No };
             store.rename(from, to, how)?;

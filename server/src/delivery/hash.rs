@@ -227,7 +227,7 @@ impl Session {
         block_bytes: Option<NonZeroU64>,
         progress: impl Fn(u64),
     ) -> Result<Vec<u8>, Refusal> {
-        self.shared().may(Verb::Read)?;
+        self.shared().may(path, Verb::Read)?;
         let size = file.size();
         if part.start > part.end || part.end > size {
             let sentence = format!("bytes {} to {} are not within the {size} bytes of the file", part.start, part.end);

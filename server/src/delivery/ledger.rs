@@ -8,13 +8,10 @@ use landfall_auth::Database;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqlitePool;
 
+pub use super::query::{Filter, QUERY_ROWS, Record, query};
 use super::refusal::Refusal;
 use super::writer::{Pending, Writer};
-
-/// Rows that one query returns at most, unless it asks for fewer.
-pub const QUERY_ROWS: u32 = 10_000;
 
 /// The ledger's tables; versions 1001 and up, since `auth` keeps its own in the same database.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -222,6 +219,33 @@ impl Ledger {
         .transpose()
     }
 
+    /// How many files of that user have landed since `time`. Blocks.
+    pub(super) fn landed_since(&self, user: &str, time: SystemTime) -> Result<u64, Refusal> {
+        // The first row of that time is found by its own index, the user's rows behind it by theirs.
+        const COUNT: &str = "SELECT count(*) FROM receipts WHERE user = ?1 AND status = 'landed' AND landed >= ?2 \
+             AND seq >= coalesce((SELECT seq FROM receipts WHERE changed >= ?2 ORDER BY changed LIMIT 1), 0)";
+        let count = || -> Result<i64, landfall_auth::Error> {
+            let connection = self.database.writer()?;
+            let count = connection.prepare_cached(COUNT)?.query_row((user, millis(time)), |row| row.get(0))?;
+            connection.keep();
+            Ok(count)
+        };
+        count().map(unsigned).map_err(Refusal::internal)
+    }
+
+    /// Removes rows that have not changed since `time`, but for what is suspended: so many at most. Says how many. Blocks.
+    pub(super) fn expire(&self, time: SystemTime, rows: u32) -> Result<usize, Refusal> {
+        const EXPIRE: &str = "DELETE FROM receipts WHERE seq IN \
+             (SELECT seq FROM receipts WHERE changed < ?1 AND status <> 'suspended' ORDER BY changed LIMIT ?2)";
+        let expire = || -> Result<usize, landfall_auth::Error> {
+            let connection = self.database.writer()?;
+            let gone = connection.prepare_cached(EXPIRE)?.execute((millis(time), rows))?;
+            connection.keep();
+            Ok(gone)
+        };
+        expire().map_err(Refusal::internal)
+    }
+
     /// The SHA-256 in a receipt of that user for that path and for the file of that identity.
     pub(super) async fn digest_of(
         &self,
@@ -267,100 +291,6 @@ impl Ledger {
     }
 }
 
-/// Which rows to show.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Of this user only.
-    pub user: Option<String>,
-    /// Of this status only.
-    pub status: Option<Status>,
-    /// Changed at that time or later.
-    pub since: Option<SystemTime>,
-    /// Written after the row of this number.
-    pub after: Option<i64>,
-    /// The newest so many; [`QUERY_ROWS`] when `None`.
-    pub limit: Option<u32>,
-}
-
-/// A row as people and programs see it. Times are RFC 3339 in UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Record {
-    /// Grows with every change; what [`Filter::after`] takes.
-    pub seq: i64,
-    /// Identity of the upload.
-    pub id: String,
-    /// Its user.
-    pub user: String,
-    /// Its name as its user sees it.
-    pub path: String,
-    /// Bytes held.
-    pub size: u64,
-    /// SHA-256 in hexadecimal digits, where it landed.
-    pub sha256: Option<String>,
-    /// `ftp`, `ftps`, `sftp`.
-    pub protocol: String,
-    /// Where it came from.
-    pub client_address: String,
-    /// When it began.
-    pub started: String,
-    /// When it landed.
-    pub landed: Option<String>,
-    /// How it ended, or that it has not yet.
-    pub status: String,
-    /// Why it did not land.
-    pub reason: Option<String>,
-}
-
-/// The newest rows that pass, oldest first.
-///
-/// # Errors
-/// What the database says.
-pub async fn query(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Record>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT seq, id, user, path, size, sha256, protocol, client_address, started, landed, status, reason \
-         FROM receipts WHERE (?1 IS NULL OR user = ?1) AND (?2 IS NULL OR status = ?2) \
-         AND (?3 IS NULL OR changed >= ?3) AND seq > ?4 ORDER BY seq DESC LIMIT ?5",
-    )
-    .bind(filter.user.as_deref())
-    .bind(filter.status.map(Status::as_str))
-    .bind(filter.since.map(millis))
-    .bind(filter.after.unwrap_or(0))
-    .bind(filter.limit.unwrap_or(QUERY_ROWS))
-    .fetch_all(pool)
-    .await?;
-    rows.iter()
-        .rev()
-        .map(|row| {
-            Ok(Record {
-                seq: row.try_get(0)?,
-                id: row.try_get(1)?,
-                user: row.try_get(2)?,
-                path: row.try_get(3)?,
-                size: unsigned(row.try_get(4)?),
-                sha256: row.try_get(5)?,
-                protocol: row.try_get(6)?,
-                client_address: row.try_get(7)?,
-                started: rfc3339(row.try_get(8)?),
-                landed: row.try_get::<Option<i64>, _>(9)?.map(rfc3339),
-                status: row.try_get(10)?,
-                reason: row.try_get(11)?,
-            })
-        })
-        .collect()
-}
-
-/// Always with three digits of fraction, so that times sort as text.
-fn rfc3339(millis: i64) -> String {
-    use time::format_description::well_known::{Iso8601, iso8601};
-    const FORM: iso8601::EncodedConfig = iso8601::Config::DEFAULT
-        .set_time_precision(iso8601::TimePrecision::Second { decimal_digits: std::num::NonZero::new(3) })
-        .encode();
-    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Iso8601::<FORM>).ok())
-        .unwrap_or_default()
-}
-
 pub(super) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -375,6 +305,6 @@ pub(super) fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-fn unsigned(size: i64) -> u64 {
+pub(super) fn unsigned(size: i64) -> u64 {
     u64::try_from(size).unwrap_or(0)
 }

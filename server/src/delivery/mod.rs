@@ -10,19 +10,28 @@
 //! | `hash.rs` | digests of landed files |
 //! | `tree.rs` | removal of a directory with all in it |
 //! | `policy.rs` | what is allowed: pure decisions |
+//! | `trial.rs` | what the rules say to a file that is not sent |
 //! | `quota.rs` | room per user |
+//! | `daily.rs` | files per user and day |
+//! | `pace.rs` | bandwidth |
+//! | `content.rs` | the look at what a file holds before it lands |
 //! | `ledger.rs` | intents, receipts, refusals, suspensions |
+//! | `query.rs` | questions to it |
 //! | `statements.rs` | the SQL of its writes |
 //! | `writer.rs` | how they come to share a commit |
 //! | `reconcile.rs` | brings ledger and storage to agreement at the start |
 //! | `registry.rs` | who is in |
 
 mod begin;
+mod content;
+mod daily;
 mod deliver;
 mod digest;
 mod hash;
 pub mod ledger;
+mod pace;
 mod policy;
+mod query;
 mod quota;
 mod reconcile;
 pub mod refusal;
@@ -33,6 +42,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod trial;
 pub mod upload;
 mod writer;
 
@@ -43,9 +53,12 @@ use std::time::{Duration, SystemTime};
 use landfall_auth::{Protocol, User};
 use landfall_storage::{Store, UploadId, VirtualPath};
 
+use crate::inspect::Pool;
+
 pub use digest::Piece;
 pub use hash::Algorithm;
 pub use ledger::Ledger;
+pub use pace::Pace;
 pub use refusal::{Reason, Refusal};
 pub use registry::{Activity, Registry, SessionInfo};
 pub use session::{Download, Listing, Names, Session, Step};
@@ -57,12 +70,19 @@ pub use upload::{Receipt, Upload};
 /// delivers it reads the file for its digest.
 const TEMPORARIES_KEPT: Duration = Duration::from_hours(30 * 24);
 
+/// Rows of the ledger that are removed in one transaction when their time is over, and in one sweep.
+const EXPIRE_STEP_ROWS: u32 = 500;
+const EXPIRED_ROWS: usize = 1_000_000;
+
 /// The room: opens sessions for users whom `auth::Login` let in.
 pub struct Delivery {
     pub(crate) store: Arc<dyn Store>,
     ledger: Ledger,
     registry: Arc<Registry>,
     accounts: quota::Accounts,
+    days: daily::Days,
+    paces: pace::Paces,
+    inspectors: Pool,
     hashing: hash::Hashing,
     /// Held while an upload is suspended.
     suspending: Mutex<()>,
@@ -78,6 +98,9 @@ impl Delivery {
             ledger,
             registry: Arc::default(),
             accounts: quota::Accounts::default(),
+            days: daily::Days::default(),
+            paces: pace::Paces::default(),
+            inspectors: Pool::default(),
             hashing: hash::Hashing::default(),
             suspending: Mutex::default(),
             temporary_names: RwLock::new(Arc::new(temporary_names)),
@@ -128,7 +151,12 @@ impl Delivery {
             let grant = &user.effective;
             let account =
                 delivery.accounts.open(&*delivery.store, &user.name, &home, grant.quota_bytes, grant.quota_files)?;
+            if grant.max_uploads_per_day.is_none() {
+                delivery.days.forget(&user.name);
+            }
+            let paced = delivery.paces.open(&user.name, grant);
             Ok(Session::new(session::Shared {
+                paced,
                 delivery,
                 user,
                 home,
@@ -158,11 +186,12 @@ impl Delivery {
         made.await.map_err(Refusal::internal)?
     }
 
-    /// Removes suspended uploads that got no bytes for `time_to_live`, and says so in the ledger.
+    /// Removes suspended uploads that got no bytes for `time_to_live`, and says so in the ledger; of the ledger, rows that
+    /// have not changed for `retention`.
     ///
     /// # Errors
     /// What the storage says.
-    pub async fn sweep(self: &Arc<Self>, time_to_live: Duration) -> Result<(), Refusal> {
+    pub async fn sweep(self: &Arc<Self>, time_to_live: Duration, retention: Option<Duration>) -> Result<(), Refusal> {
         let delivery = self.clone();
         let swept = tokio::task::spawn_blocking(move || {
             let now = crate::clock::now();
@@ -172,6 +201,20 @@ impl Delivery {
                 delivery.given_up(&staged.id, "not resumed in time; the bytes that had come were removed");
             }
             delivery.ledger.forget_temporaries(now.checked_sub(TEMPORARIES_KEPT).unwrap_or(SystemTime::UNIX_EPOCH));
+            let mut rows = 0;
+            if let Some(before) = retention.and_then(|kept| now.checked_sub(kept)) {
+                // A little at a time: landings want the same database.
+                while rows < EXPIRED_ROWS {
+                    let gone = delivery.ledger.expire(before, EXPIRE_STEP_ROWS)?;
+                    rows += gone;
+                    if gone == 0 {
+                        break;
+                    }
+                }
+            }
+            if rows > 0 {
+                tracing::info!(rows, "rows older than ledger.retention removed");
+            }
             Ok(())
         });
         swept.await.map_err(Refusal::internal)?

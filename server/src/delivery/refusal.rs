@@ -54,6 +54,21 @@ impl Refusal {
         Self { reason, sentence: sentence.into() }
     }
 
+    /// The same with the file's name in front, where the file itself is the reason: a supplier reads these sentences in a
+    /// report of many files, and an operator in the ledger.
+    #[must_use]
+    pub fn of_file(self, name: &str) -> Self {
+        let lead = format!("{name} refused: ");
+        match self.reason {
+            Reason::Rule | Reason::Quota | Reason::Permission | Reason::AlreadyExists
+                if !name.is_empty() && !self.sentence.starts_with(&lead) =>
+            {
+                Self { sentence: (lead + &self.sentence).into(), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// A failure inside: `detail` goes to the log, the peer hears that it may try again.
     pub(crate) fn internal(detail: impl std::fmt::Display) -> Self {
         tracing::error!(%detail, "internal failure");

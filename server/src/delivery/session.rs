@@ -10,7 +10,9 @@ use landfall_auth::{Protocol, User};
 use landfall_storage::{Entry, Error, Kind, ReadAt, Space, Stat, Suspended, VirtualPath};
 use tokio_util::sync::CancellationToken;
 
+use super::daily::Place;
 use super::ledger::{self, Status, Superseded};
+use super::pace::{Pace, Paced};
 use super::policy::{self, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
@@ -61,6 +63,7 @@ pub(super) struct Shared {
     pub(super) peer: SocketAddr,
     pub(super) enrolment: Enrolment,
     pub(super) account: Option<Arc<Account>>,
+    pub(super) paced: Paced,
     /// What this session landed last: its client may ask whether it is there, even one that may not list.
     pub(super) landed: Mutex<VecDeque<VirtualPath>>,
 }
@@ -105,8 +108,24 @@ impl Shared {
         Superseded { user: self.user.name.clone(), path: path.to_string(), kept }
     }
 
-    pub(super) fn may(&self, verb: Verb) -> Result<(), Refusal> {
-        policy::verb(&self.user.effective, verb)
+    pub(super) fn may(&self, path: &VirtualPath, verb: Verb) -> Result<(), Refusal> {
+        policy::verb(&self.user.effective, path, verb)
+    }
+
+    /// Is it a name that its client takes away again?
+    pub(super) fn is_temporary(&self, path: &VirtualPath) -> bool {
+        path.file_name().is_some_and(|name| self.delivery.temporary_names().matches(name))
+    }
+
+    /// A place among the files that may land today, where they are counted.
+    pub(super) fn place_today(&self) -> Result<Option<Place>, Refusal> {
+        let Some(most) = self.user.effective.max_uploads_per_day else { return Ok(None) };
+        self.delivery.days.take(&self.delivery.ledger, &self.user.name, most, crate::clock::now()).map(Some)
+    }
+
+    /// The inverse of [`Shared::place`].
+    pub(super) fn seen(&self, store_path: &VirtualPath) -> VirtualPath {
+        store_path.within(&self.home).unwrap_or_else(|| store_path.clone())
     }
 
     pub(super) fn place(&self, path: &VirtualPath) -> Result<VirtualPath, Refusal> {
@@ -118,7 +137,7 @@ impl Shared {
     }
 
     fn list(&self, path: &VirtualPath) -> Result<Listing, Refusal> {
-        self.may(Verb::List)?;
+        self.may(path, Verb::List)?;
         let store_path = self.place(path)?;
         let landed = self.delivery.store.list(&store_path)?;
         let mut suspended = self.suspended_in(&store_path);
@@ -138,7 +157,7 @@ impl Shared {
     }
 
     fn names(&self, path: &VirtualPath) -> Result<Names, Refusal> {
-        self.may(Verb::List)?;
+        self.may(path, Verb::List)?;
         let store_path = self.place(path)?;
         let landed = self.delivery.store.names(&store_path)?;
         let mut suspended = self.suspended_in(&store_path);
@@ -229,6 +248,18 @@ impl Session {
         &self.0.enrolment.session.activity
     }
 
+    /// How fast bytes may come in.
+    #[must_use]
+    pub fn incoming_pace(&self) -> &Pace {
+        &self.0.paced.incoming
+    }
+
+    /// How fast bytes may go out.
+    #[must_use]
+    pub fn outgoing_pace(&self) -> &Pace {
+        &self.0.paced.outgoing
+    }
+
     /// Says what the session does now, for `landfall sessions`: `STOR /a.jpg`; empty or `idle` when nothing.
     pub fn doing(&self, what: &str) {
         self.0.enrolment.session.doing(what);
@@ -262,7 +293,7 @@ impl Session {
                 return Ok(partial(&staged));
             }
             if store_path != shared.home && !shared.has_landed(&path) {
-                shared.may(Verb::List)?;
+                shared.may(&path, Verb::List)?;
             }
             Ok(landed?)
         })
@@ -298,14 +329,14 @@ impl Session {
 
     /// Opens a landed file.
     pub async fn download(&self, path: &VirtualPath) -> Result<Download, Refusal> {
-        self.0.may(Verb::Read)?;
+        self.0.may(path, Verb::Read)?;
         let store_path = self.0.place(path)?;
         self.blocking(move |shared| Ok(Download { file: shared.delivery.store.open(&store_path)?.into() })).await
     }
 
     /// Makes a directory.
     pub async fn make_dir(&self, path: &VirtualPath) -> Result<(), Refusal> {
-        self.0.may(Verb::MakeDir)?;
+        self.0.may(path, Verb::MakeDir)?;
         let store_path = self.0.place(path)?;
         self.blocking(move |shared| Ok(shared.delivery.store.create_dir(&store_path)?)).await
     }
@@ -319,7 +350,7 @@ impl Session {
             let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
             let landed = store.stat(&store_path);
             if suspended.is_none() || landed.is_ok() {
-                shared.may(Verb::Delete)?;
+                shared.may(&path, Verb::Delete)?;
             }
             if let Some(staged) = &suspended {
                 shared.give_up(staged)?;
@@ -342,7 +373,7 @@ impl Session {
 
     /// Removes an empty directory.
     pub async fn remove_dir(&self, path: &VirtualPath) -> Result<(), Refusal> {
-        self.0.may(Verb::Delete)?;
+        self.0.may(path, Verb::Delete)?;
         let store_path = self.0.place(path)?;
         self.blocking(move |shared| {
             if store_path == shared.home {
@@ -365,22 +396,26 @@ impl Session {
         if store_from == self.0.home || store_to == self.0.home {
             return Err(Refusal::new(Reason::Permission, "the top directory cannot be renamed"));
         }
-        let names = self.0.delivery.temporary_names();
-        let temporary = |path: &VirtualPath| path.file_name().is_some_and(|name| names.matches(name));
-        if temporary(from) && !temporary(to) {
+        let (from_temporary, to_temporary) = (self.0.is_temporary(from), self.0.is_temporary(to));
+        if from_temporary && !to_temporary {
             return deliver::rename(&self.0, from, to, store_from, store_to).await;
         }
-        let takes_back = temporary(to) && !temporary(from);
+        let takes_back = to_temporary && !from_temporary;
         let (from, to) = (from.clone(), to.clone());
         self.blocking(move |shared| {
-            shared.may(Verb::Rename)?;
+            let grant = &shared.user.effective;
+            policy::verb_below(grant, &from, Verb::Rename)?;
+            policy::verb_below(grant, &to, Verb::Rename)?;
             if takes_back {
-                policy::take_back(&shared.user.effective)?;
+                policy::take_back(grant, &from)?;
             }
             refuse_partial(shared, &from, &store_from)?;
-            if let Err(refusal) = deliver::rename_landed(shared, &store_from, &store_to, replace) {
-                note_refusal(shared, &to, &refusal);
-                return Err(refusal);
+            let named = match shared.delivery.store.stat(&store_from) {
+                Ok(stat) if stat.kind == Kind::File && !to_temporary => policy::name(grant, &to),
+                _ => Ok(()),
+            };
+            if let Err(refusal) = named.and_then(|()| deliver::rename_landed(shared, &store_from, &store_to, replace)) {
+                return Err(note_refusal(shared, &to, refusal));
             }
             tracing::info!(user = shared.user.name, %from, %to, protocol = shared.protocol_name(), "renamed");
             Ok(None)
@@ -390,15 +425,15 @@ impl Session {
 
     /// Sets a modification time.
     pub async fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> Result<(), Refusal> {
-        self.0.may(Verb::Write)?;
+        self.0.may(path, Verb::Write)?;
         let store_path = self.0.place(path)?;
         self.blocking(move |shared| Ok(shared.delivery.store.set_modified(&store_path, time)?)).await
     }
 
     /// Sets permission bits (lowest nine), as far as they are given, and says which it has then.
     pub async fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<u32, Refusal> {
-        self.0.may(Verb::Write)?;
-        policy::change_mode(&self.0.user.effective)?;
+        self.0.may(path, Verb::Write)?;
+        policy::change_mode(&self.0.user.effective, path)?;
         let mode = policy::mode(mode);
         let store_path = self.0.place(path)?;
         self.blocking(move |shared| {
@@ -439,12 +474,13 @@ pub(super) fn refuse_partial(shared: &Shared, path: &VirtualPath, store_path: &V
     Err(Refusal::new(Reason::Incomplete, sentence))
 }
 
-/// A refusal before the first byte stands in the ledger as well, under an identity of its own.
-pub(super) fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusal) {
+/// A refusal before the first byte stands in the ledger as well, under an identity of its own. Gives it back as it is told.
+pub(super) fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: Refusal) -> Refusal {
+    let refusal = refusal.of_file(path.file_name().unwrap_or_default());
     if !matches!(refusal.reason, Reason::Permission | Reason::Rule | Reason::Quota | Reason::AlreadyExists) {
-        return;
+        return refusal;
     }
-    shared.log_refused(path, 0, refusal);
+    shared.log_refused(path, 0, &refusal);
     shared.delivery.ledger.note(ledger::Entry {
         id: landfall_storage::UploadId::fresh().to_string(),
         user: shared.user.name.clone(),
@@ -458,4 +494,5 @@ pub(super) fn note_refusal(shared: &Shared, path: &VirtualPath, refusal: &Refusa
         reason: Some(refusal.to_string()),
         identity: None,
     });
+    refusal
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Params, Result, params};
 
 use super::ledger::{Entry, Status, Superseded, Write, millis, signed};
+use super::query::content_key;
 use crate::outbox::record;
 
 const INTEND: &str = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
@@ -16,9 +17,12 @@ const END_TEMPORARY: &str = "DELETE FROM temporaries WHERE id = ?";
 const FORGET_TEMPORARIES: &str = "DELETE FROM temporaries WHERE started < ?";
 /// An earlier row of the same upload keeps its start; the new one gets a new `seq`, so that followers see it.
 const ENTER: &str = "INSERT OR REPLACE INTO receipts \
-     (id, user, path, size, sha256, protocol, client_address, landed, changed, status, reason, identity, started) \
+     (id, user, path, size, sha256, protocol, client_address, landed, changed, status, reason, identity, started, \
+     content, same_as) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
-     COALESCE((SELECT started FROM receipts WHERE id = ?1), ?13))";
+     COALESCE((SELECT started FROM receipts WHERE id = ?1), ?13), ?14, \
+     (SELECT path FROM receipts WHERE content = ?14 AND sha256 = ?5 AND user = ?2 AND id <> ?1 \
+     ORDER BY seq DESC LIMIT 1))";
 /// With the status in so many words, so that the index of suspended rows serves it.
 const SUPERSEDE: &str = "DELETE FROM receipts WHERE user = ? AND path = ? AND status = 'suspended' AND id IS NOT ?";
 const END: &str = "INSERT OR REPLACE INTO receipts \
@@ -110,7 +114,9 @@ fn enter(connection: &Connection, entry: &Entry) -> Result<()> {
             entry.status.as_str(),
             entry.reason,
             entry.identity,
-            millis(entry.started)
+            millis(entry.started),
+            // Only what has landed is found by its content.
+            entry.sha256.as_deref().filter(|_| entry.status == Status::Landed).and_then(content_key)
         ],
     )?;
     record(connection, &entry.id)

@@ -2,7 +2,7 @@
 
 use landfall_storage::{Error, Gone, Kind, VirtualPath};
 
-use super::policy::Verb;
+use super::policy::{self, Verb};
 use super::refusal::{Reason, Refusal};
 use super::session::{Session, Shared};
 
@@ -45,7 +45,7 @@ impl Session {
         path: &VirtualPath,
         mut go_on: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Cleared, Refusal> {
-        self.shared().may(Verb::Delete)?;
+        policy::verb_below(&self.shared().user.effective, path, Verb::Delete)?;
         let store_path = self.shared().place(path)?;
         let path = path.clone();
         self.blocking(move |shared| {

@@ -1,6 +1,8 @@
 //! `Upload`: bytes on their way and their landing. Every call may block on a disk: call from a thread that may
 //! (`spawn_blocking`), once per transfer rather than once per chunk. Dropping it suspends it.
 
+mod place;
+
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -9,20 +11,20 @@ use landfall_storage::{self as storage, Error, Replace, VirtualPath};
 
 use super::digest::{Piece, RunningDigest};
 use super::hash;
-use super::ledger::{Entry, Intent, Status, Temporary};
+use super::ledger::{Entry, Status, Temporary};
+use super::pace::Pace;
 use super::policy::{self, Facts, Placement, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
 use super::session::{Download, Shared};
-use super::writer::Pending;
 
 /// An upload that takes longer is noted in the ledger, in case that the server is killed. Shorter ones, of which there are
 /// many, are not worth a row of their own.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
 /// Copied from a landed file between two looks at whether it is still wanted.
 const COPY_BYTES: u64 = 16 * 1_024 * 1_024;
-/// Names tried where versions are kept, before giving up.
-const MAX_VERSIONS: u32 = 10_000;
+
+pub(super) use place::version_path;
 
 /// The ledger's row for a landing.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -111,6 +113,12 @@ impl Upload {
     #[must_use]
     pub fn path(&self) -> &VirtualPath {
         &self.path
+    }
+
+    /// How fast its bytes may come.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.session.paced.incoming.clone()
     }
 
     /// Bytes held; after a resume or an append more than 0 from the start.
@@ -204,6 +212,7 @@ impl Upload {
                 None => Ok(()),
             });
             if let Err(refusal) = room {
+                let refusal = refusal.of_file(self.path.file_name().unwrap_or_default());
                 self.refused = Some(refusal.clone());
                 return Err(refusal);
             }
@@ -228,7 +237,7 @@ impl Upload {
     /// What the storage says.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Refusal> {
         // They may be a copy of what landed earlier.
-        policy::verb(&self.session.user.effective, Verb::Read)?;
+        policy::verb(&self.session.user.effective, &self.path, Verb::Read)?;
         let Some(staged) = &self.staged else { return Err(over()) };
         Ok(staged.read_at(offset, buf)?)
     }
@@ -287,7 +296,8 @@ impl Upload {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
-        let landed = self.land(still_wanted);
+        let landed =
+            self.land(still_wanted).map_err(|refusal| refusal.of_file(self.path.file_name().unwrap_or_default()));
         if let Err(refusal) = &landed
             && matches!(refusal.reason, Reason::Rule | Reason::Quota | Reason::Permission | Reason::AlreadyExists)
         {
@@ -319,7 +329,7 @@ impl Upload {
     /// # Errors
     /// What the storage says.
     pub fn leave(self, modified: Option<SystemTime>, mode: Option<u32>) -> Result<(), Refusal> {
-        let (session, store_path) = (self.session.clone(), self.store_path.clone());
+        let (session, path, store_path) = (self.session.clone(), self.path.clone(), self.store_path.clone());
         self.discard()?;
         let store = &session.delivery.store;
         // The time first: a mode may be refused, or be one that lets nothing be set any more.
@@ -327,7 +337,7 @@ impl Upload {
             store.set_modified(&store_path, modified)?;
         }
         if let Some(mode) = mode {
-            policy::change_mode(&session.user.effective)?;
+            policy::change_mode(&session.user.effective, &path)?;
             store.set_mode(&store_path, policy::mode(mode))?;
         }
         Ok(())
@@ -357,13 +367,15 @@ impl Upload {
         let grant = &session.user.effective;
         let size = staged.size();
         let kept = |refusal| (refusal, true);
-        policy::landing(grant, Facts { size, expected_bytes: self.expected_bytes }).map_err(kept)?;
+        let temporary = session.is_temporary(&self.store_path);
+        let content = if temporary { None } else { session.look_at_staged(staged).map_err(kept)? };
+        let path = (!temporary).then_some(&self.path);
+        policy::landing(grant, Facts { path, size, expected_bytes: self.expected_bytes, content: content.as_ref() })
+            .map_err(kept)?;
         let digest = std::mem::replace(&mut self.digest, RunningDigest::new());
         let sha256 = digest.finish(size, |at, buffer| Ok(staged.read_at(at, buffer)?)).map_err(kept)?;
 
         let store = &*session.delivery.store;
-        let name = self.store_path.file_name().unwrap_or_default().to_owned();
-        let temporary = session.delivery.temporary_names().matches(&name);
         let standing = store.stat(&self.store_path).ok();
         // A temporary name is the client's own: it is replaced freely, the final name's policy is asked at its rename.
         let placement = match self.landing {
@@ -374,7 +386,7 @@ impl Upload {
             }
             Landing::Over(_) => Placement::Exact(Replace::Yes),
             Landing::ByPolicy if temporary => Placement::Exact(Replace::Yes),
-            Landing::ByPolicy => policy::placement(grant, standing.is_some()).map_err(kept)?,
+            Landing::ByPolicy => policy::placement(grant, &self.path, standing.is_some()).map_err(kept)?,
         };
 
         let replaced = standing
@@ -383,9 +395,13 @@ impl Upload {
         if let Some(account) = &self.account {
             account.replaces(store, staged.id().as_str(), replaced).map_err(kept)?;
         }
+        let today = if temporary { None } else { session.place_today().map_err(kept)? };
         let moving = self.account.as_ref().map(|account| account.moving());
         let (stat, store_path) = self.place(staged, placement, &sha256, still_wanted)?;
         drop(moving);
+        if let Some(place) = today {
+            place.keep();
+        }
         if let Some(account) = &self.account {
             account.keep(staged.id().as_str(), size, replaced);
         }
@@ -409,90 +425,6 @@ impl Upload {
         session.remember_landed(&path);
         session.log_landed(&receipt);
         Ok(receipt)
-    }
-
-    /// Publishes under the name that `placement` says, with its intent in the ledger before the name is visible.
-    fn place(
-        &self,
-        staged: &mut dyn storage::Upload,
-        placement: Placement,
-        sha256: &str,
-        still_wanted: &mut dyn FnMut() -> bool,
-    ) -> Result<(storage::Stat, VirtualPath), (Refusal, bool)> {
-        let ledger = &self.session.delivery.ledger;
-        let (replace, names) = match placement {
-            Placement::Exact(replace) => (replace, 1),
-            Placement::Versioned => (Replace::No, MAX_VERSIONS),
-        };
-        let mut outcome = Err(Error::AlreadyExists);
-        let mut store_path = self.store_path.clone();
-        for number in 1..=names {
-            if number > 1 {
-                match version_path(&self.store_path, number) {
-                    Some(path) => store_path = path,
-                    None => break,
-                }
-                // Most versions exist already when there are many: ask before paying for an intent.
-                if self.session.delivery.store.stat(&store_path).is_ok() {
-                    continue;
-                }
-            }
-            let intent = self.intent(staged, &store_path, sha256);
-            // The intent's commit and the file's sync wait for the disk side by side.
-            let mut pending: Option<Pending> = Some(ledger.intend(intent));
-            outcome = staged.publish(&store_path, replace, &mut |_| {
-                if let Some(pending) = pending.take() {
-                    pending.wait()?;
-                }
-                if still_wanted() { Ok(()) } else { Err(Unwanted.into()) }
-            });
-            match &outcome {
-                Err(Error::AlreadyExists) => ledger.withdraw(staged.id().as_str()),
-                _ => break,
-            }
-        }
-        match outcome {
-            Ok(stat) => Ok((stat, store_path)),
-            Err(Error::AlreadyExists) => {
-                let sentence = if self.landing == Landing::New {
-                    "a file of that name landed meanwhile, and this one was to be new; use another name"
-                } else {
-                    "a file of that name landed meanwhile, and files are not replaced here; use another name"
-                };
-                Err((Refusal::new(Reason::AlreadyExists, sentence), true))
-            }
-            Err(error) => {
-                // Once renamed, the name may be visible though its directory could not be synced: then the intent stays,
-                // and the next start decides. Until then nothing is acknowledged.
-                let staged_still =
-                    self.session.delivery.store.all_staged().iter().any(|other| other.id == *staged.id());
-                if staged_still {
-                    ledger.withdraw(staged.id().as_str());
-                }
-                let refusal = match error {
-                    Error::CalledOff(cause) if cause.is::<Unwanted>() => {
-                        Refusal::new(Reason::Incomplete, Unwanted.to_string())
-                    }
-                    error => error.into(),
-                };
-                Err((refusal, staged_still))
-            }
-        }
-    }
-
-    fn intent(&self, staged: &dyn storage::Upload, store_path: &VirtualPath, sha256: &str) -> Intent {
-        let session = &self.session;
-        Intent {
-            id: staged.id().as_str().to_owned(),
-            user: session.user.name.clone(),
-            path: store_path.within(&session.home).unwrap_or_else(|| self.path.clone()).to_string(),
-            store_path: store_path.to_string(),
-            size: staged.size(),
-            sha256: sha256.to_owned(),
-            protocol: session.protocol_name().to_owned(),
-            client_address: session.peer.ip().to_string(),
-            started: self.started,
-        }
     }
 
     fn entry(
@@ -570,17 +502,6 @@ impl Drop for Upload {
             ledger.note(self.entry(id, size, None, &self.path, Status::Suspended, Some(reason)));
         }
     }
-}
-
-/// [`Upload::finish_if`] was told no.
-#[derive(Debug, thiserror::Error)]
-#[error("the upload was called off before it landed")]
-struct Unwanted;
-
-/// The `number`th name beside `path`.
-pub(super) fn version_path(path: &VirtualPath, number: u32) -> Option<VirtualPath> {
-    let name = policy::version_name(path.file_name()?, number)?;
-    path.parent()?.resolve(&name).ok()
 }
 
 fn over() -> Refusal {

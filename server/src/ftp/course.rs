@@ -4,13 +4,16 @@
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 const RUNNING: u8 = 0;
 const CANCELLED: u8 = 1;
 const DECIDED: u8 = 2;
+
+/// How often a thread that is held up looks whether it is still wanted.
+const REST_STEP: Duration = Duration::from_millis(50);
 
 /// Shared by both sides.
 #[derive(Debug)]
@@ -83,6 +86,18 @@ impl Course {
             }
         }
         before != Err(DECIDED)
+    }
+
+    /// Holds the thread up for so long, or until the cancellation.
+    #[expect(clippy::disallowed_methods, reason = "a rate is kept: there is no event to wait for but the cancellation")]
+    pub(super) fn rest(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        while !self.is_cancelled() {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return,
+                left => std::thread::sleep(left.min(REST_STEP)),
+            }
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

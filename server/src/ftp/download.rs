@@ -9,7 +9,7 @@ use super::Engine;
 use super::ascii::ToNetwork;
 use super::course::Course;
 use super::data::{Break, Data, Terms, broken};
-use crate::delivery::{Activity, Download, Reason, Refusal};
+use crate::delivery::{Activity, Download, Pace, Reason, Refusal};
 
 /// Bytes per sendfile: progress is told, and a cancellation noticed, this often.
 const SENDFILE_BYTES: usize = 1_024 * 1_024;
@@ -22,6 +22,7 @@ pub(super) struct Outgoing {
     pub(super) end: u64,
     pub(super) ascii: bool,
     pub(super) activity: Arc<Activity>,
+    pub(super) pace: Pace,
 }
 
 /// How something that was sent went.
@@ -103,12 +104,13 @@ impl Outgoing {
 
     fn send(&self, data: &mut Data, terms: &Terms, course: &Course, engine: &Engine) -> Result<(), Stop> {
         let mut at = self.offset;
+        let piece = self.pace.piece_bytes();
         if !self.ascii
             && let (Some(socket), Some(file)) = (data.clear_socket(), self.file.file().as_file())
         {
             // From the page cache to the socket without passing through this process.
             while at < self.end {
-                let count = usize::try_from(self.end - at).map_or(SENDFILE_BYTES, |n| n.min(SENDFILE_BYTES));
+                let count = usize::try_from(self.end - at).map_or(SENDFILE_BYTES, |n| n.min(SENDFILE_BYTES)).min(piece);
                 match sendfile(socket, file, Some(&mut at), count) {
                     // The file was cut underneath; what is missing cannot be sent.
                     Ok(0) => return Err(cut_short()),
@@ -123,7 +125,7 @@ impl Outgoing {
         let mut ascii = self.ascii.then(ToNetwork::default);
         let mut converted = Vec::new();
         while at < self.end {
-            let room = usize::try_from(self.end - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+            let room = usize::try_from(self.end - at).map_or(buffer.len(), |n| n.min(buffer.len())).min(piece);
             let chunk = buffer.get_mut(..room).unwrap_or_default();
             let read = self.file.file().read_at(at, chunk).map_err(Refusal::from)?;
             if read == 0 {
@@ -147,5 +149,8 @@ impl Outgoing {
     fn count(&self, course: &Course, bytes: usize) {
         course.add(bytes);
         self.activity.sent(bytes as u64);
+        if let Some(wait) = self.pace.moved(bytes) {
+            course.rest(wait);
+        }
     }
 }

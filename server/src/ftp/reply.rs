@@ -81,13 +81,7 @@ pub fn quoted(path: &str) -> String {
 /// lines in a report of many files.
 #[must_use]
 pub fn file_refused(name: &str, refusal: &Refusal) -> Reply {
-    let Refusal { reason, sentence } = refusal;
-    match reason {
-        Reason::Rule | Reason::Quota | Reason::Permission | Reason::AlreadyExists => {
-            Reply::new(code_of(*reason), format!("{name} refused: {sentence}"))
-        }
-        _ => refusal.clone().into(),
-    }
+    refusal.clone().of_file(name).into()
 }
 
 impl From<Refusal> for Reply {

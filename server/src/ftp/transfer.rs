@@ -115,7 +115,8 @@ impl Session {
                 range.map_or((offset, size), |(start, last)| (start.min(size), last.saturating_add(1).min(size)));
             let opening = Reply::new(150, format!("{} bytes come", end - offset));
             let activity = files.activity().clone();
-            let job = Job::Send(Outgoing { file, offset, end, ascii: self.state.ascii, activity });
+            let pace = files.outgoing_pace().clone();
+            let job = Job::Send(Outgoing { file, offset, end, ascii: self.state.ascii, activity, pace });
             let mut prepared = self.prepare()?;
             prepared.total_bytes = Some(end - offset);
             Ok((prepared, format!("RETR {path}"), opening, job))

@@ -123,8 +123,10 @@ impl Incoming {
         let mut at = self.upload.size();
         let mut ascii = self.ascii.then(ToStored::default);
         let mut converted = Vec::new();
+        let pace = self.upload.pace();
+        let piece = pace.piece_bytes().min(buffer.len());
         loop {
-            let read = data.read(&mut buffer).map_err(Stop::Broken)?;
+            let read = data.read(buffer.get_mut(..piece).unwrap_or_default()).map_err(Stop::Broken)?;
             // A cancelled socket reads like an ended one, after what has arrived: that is kept for the resume.
             if course.is_cancelled() {
                 late += read;
@@ -156,6 +158,9 @@ impl Incoming {
             at += length as u64;
             if read == 0 {
                 return Ok(received);
+            }
+            if let Some(wait) = pace.moved(read) {
+                course.rest(wait);
             }
         }
     }

@@ -17,7 +17,7 @@ macro_rules! event_of_receipt {
             "'protocol', protocol, 'client_address', client_address, ",
             "'started', strftime('%Y-%m-%dT%H:%M:%fZ', started / 1000.0, 'unixepoch'), ",
             "'landed', strftime('%Y-%m-%dT%H:%M:%fZ', landed / 1000.0, 'unixepoch'), ",
-            "'status', status, 'reason', reason) FROM receipts WHERE ",
+            "'status', status, 'reason', reason, 'same_as', same_as) FROM receipts WHERE ",
             $from
         )
     };

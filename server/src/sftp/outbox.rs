@@ -173,6 +173,12 @@ impl Outbox {
                     break;
                 }
                 self.took(bytes);
+                if let Some(wait) = self.connection.session.outgoing_pace().moved(bytes) {
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.gone.cancelled() => {}
+                    }
+                }
             }
             if self.gone.is_cancelled() {
                 break;

@@ -129,11 +129,15 @@ impl Pump {
                 () = self.connection.halted.cancelled() => return End::Gone,
             };
             self.connection.progress();
-            match input {
-                Some(Input::Data(bytes)) => framer.push(bytes),
+            let wait = match input {
+                Some(Input::Data(bytes)) => {
+                    let wait = self.connection.session.incoming_pace().moved(bytes.len());
+                    framer.push(bytes);
+                    wait
+                }
                 Some(Input::End) => return End::Polite,
                 None => return End::Gone,
-            }
+            };
             loop {
                 match framer.next_packet() {
                     Ok(Some(packet)) => match self.take(packet).await {
@@ -143,6 +147,13 @@ impl Pump {
                     },
                     Ok(None) => break,
                     Err(fault) => return End::Fault(fault),
+                }
+            }
+            // What is not taken in stays with the client, by the channel's window.
+            if let Some(wait) = wait {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.connection.halted.cancelled() => return End::Gone,
                 }
             }
         }

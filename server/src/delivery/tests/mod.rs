@@ -501,7 +501,7 @@ async fn suspended_rows_follow_what_is_staged() {
     let room = room.restart().await;
     let row = room.ledger().await.pop().unwrap();
     assert_eq!((row.path.as_str(), row.status.as_str(), row.size), ("/kept.jpg", "suspended", 3));
-    room.delivery.sweep(Duration::ZERO).await.unwrap();
+    room.delivery.sweep(Duration::ZERO, None).await.unwrap();
     let row = room.ledger().await.pop().unwrap();
     assert_eq!((row.status.as_str(), row.reason.is_some()), ("refused", true));
     assert!(room.delivery.store.all_staged().is_empty());
