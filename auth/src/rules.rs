@@ -253,6 +253,7 @@ macro_rules! as_text {
 as_text!(Pixels, NamePattern);
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

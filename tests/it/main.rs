@@ -22,6 +22,7 @@ mod operation;
 mod people;
 mod photographs;
 mod pipelines;
+mod rules;
 mod shadow;
 mod ssh;
 mod ssh_audit;

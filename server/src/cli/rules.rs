@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -15,7 +14,6 @@ use super::limits::{describe, in_full};
 use super::{Silent, Usage, output};
 use crate::config::ByteSize;
 use crate::delivery::trial::{Trial, try_file};
-use crate::inspect::Source;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,18 +62,6 @@ struct Shown {
     refusal: Option<String>,
 }
 
-struct Local(File, u64);
-
-impl Source for Local {
-    fn size(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-}
-
 impl Rules {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.command {
@@ -92,21 +78,21 @@ impl Try {
             None => return Err(Usage("say by --as what it would be sent as".to_owned()).into()),
         };
         let path = VirtualPath::parse(&name).map_err(|error| Usage(format!("{name}: {error}")))?;
-        let opened = || -> io::Result<Local> {
+        let opened = || -> io::Result<(File, u64)> {
             let file = File::open(&self.file)?;
             let meta = file.metadata()?;
             if !meta.is_file() {
                 return Err(io::Error::other("not a file"));
             }
-            Ok(Local(file, meta.len()))
+            Ok((file, meta.len()))
         };
-        let local = opened().with_context(|| format!("opening {}", self.file.display()))?;
+        let (file, size) = opened().with_context(|| format!("opening {}", self.file.display()))?;
         let user = context.with_users(async |_, users| {
             let found = users.find(&self.user).await?;
             found.with_context(|| format!("there is no user {}", self.user))
         })?;
         let trial =
-            try_file(&user.effective, &path, &local).with_context(|| format!("reading {}", self.file.display()))?;
+            try_file(&user.effective, &path, &file).with_context(|| format!("reading {}", self.file.display()))?;
         let values = describe(&in_full(&user.effective));
         let value = |rule: &str| {
             let named = values.iter().find(|(flag, _)| flag.replace('-', "_") == rule);
@@ -119,9 +105,9 @@ impl Try {
         });
         let shown: Vec<Shown> = shown.collect();
         if self.json {
-            output::json(&as_json(&trial, &path, local.1, &shown))?;
+            output::json(&as_json(&trial, &path, size, &shown))?;
         } else {
-            show(&trial, &path, local.1, &shown, &value("overwrite"))?;
+            show(&trial, &path, size, &shown, &value("overwrite"))?;
         }
         if trial.refusal().is_some() { Err(Silent.into()) } else { Ok(()) }
     }

@@ -160,11 +160,11 @@ fn begin_upload(
     if let Some(old) = suspended.filter(|_| !resumed) {
         shared.given_up(&old);
     }
-    if let Some(account) = &shared.account {
-        if let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces) {
-            staged.discard()?;
-            return Err(refusal);
-        }
+    if let Some(account) = &shared.account
+        && let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces)
+    {
+        staged.discard()?;
+        return Err(refusal);
     }
     let account = shared.account.clone();
     Ok(Upload::new(staged, shared.clone(), path.clone(), store_path, expected_bytes, account))

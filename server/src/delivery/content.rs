@@ -7,7 +7,7 @@ use landfall_storage::{self as storage, ReadAt, VirtualPath};
 use super::policy;
 use super::refusal::{Reason, Refusal};
 use super::session::Shared;
-use crate::inspect::{Failure, Findings, Source};
+use crate::inspect::{Findings, Refused, Source};
 
 impl Shared {
     /// At an upload about to land; `None` where no rule asks for it.
@@ -23,7 +23,7 @@ impl Shared {
     fn look<S: Source>(&self, open: impl FnOnce() -> Result<S, Refusal>) -> Result<Option<Findings>, Refusal> {
         let Some(depth) = policy::inspection(&self.user.effective) else { return Ok(None) };
         self.delivery.inspectors.examine(&open()?, depth).map(Some).map_err(|failure| match failure {
-            Failure::Io(error) => Refusal::internal(format_args!("inspection: {error}")),
+            Refused::Io(error) => Refusal::internal(format_args!("inspection: {error}")),
             busy => Refusal::new(Reason::Busy, format!("{busy}; the upload is kept, try again")),
         })
     }

@@ -10,8 +10,8 @@ use landfall_auth::Grant;
 /// What may come at once after a rest, as time at the full rate: small files of a supplier who is far below the rate are
 /// not held up.
 const BURST: Duration = Duration::from_millis(500);
-/// Pieces in which bytes are moved under a limit, as time at the full rate: a transfer that is held up still flows.
-const PIECE: Duration = Duration::from_millis(100);
+/// Pieces in which bytes are moved under a limit: a transfer that is held up still flows.
+const PIECES_PER_SECOND: u64 = 10;
 /// Smallest and largest such piece, in bytes.
 const LEAST_PIECE_BYTES: u64 = 4 * 1_024;
 const MOST_PIECE_BYTES: u64 = 1_024 * 1_024;
@@ -74,8 +74,8 @@ impl Pace {
     #[must_use]
     pub fn piece_bytes(&self) -> usize {
         let least = self.buckets().map(|bucket| bucket.rate()).min();
-        let share = |rate: u64| (u128::from(rate) * PIECE.as_millis() / 1_000) as u64;
-        least.map_or(usize::MAX, |rate| share(rate).clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES) as usize)
+        let share = |rate: u64| (rate / PIECES_PER_SECOND).clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES);
+        least.and_then(|rate| usize::try_from(share(rate)).ok()).unwrap_or(usize::MAX)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Rules about a file's size, name, content and pixels join [`landing`]; rules about rights join [`verb`].
 
+use std::collections::BTreeMap;
+
 use landfall_auth::{ContentCheck, ContentType, Grant, Overwrite, Permissions};
 use landfall_storage::{Kind, Replace, VirtualPath};
 
@@ -52,7 +54,7 @@ pub(super) fn verb(grant: &Grant, path: &VirtualPath, verb: Verb) -> Result<(), 
     if allowed {
         return Ok(());
     }
-    if grant.path_permissions.as_ref().is_none_or(|rules| rules.is_empty()) {
+    if grant.path_permissions.as_ref().is_none_or(BTreeMap::is_empty) {
         return Err(Refusal::new(Reason::Permission, sentence));
     }
     Err(Refusal::new(Reason::Permission, format!("{sentence} in that place")))
