@@ -163,7 +163,10 @@ fn begin_upload(
     if let Some(account) = &shared.account
         && let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces)
     {
-        staged.discard()?;
+        // What was suspended stays so, with its row.
+        if !resumed {
+            staged.discard()?;
+        }
         return Err(refusal);
     }
     let account = shared.account.clone();
