@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::rows::Record;
+use crate::secret::Secret;
 
 /// One thing that somebody can be made to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,6 +73,9 @@ pub struct Passed {
     user: String,
     shown: Vec<Factor>,
     next: Factor,
+    /// What it rests on, where that can be taken back: the hash that the password fitted, the key in normal form.
+    pub(crate) password_hash: Option<Secret>,
+    pub(crate) key: Option<String>,
 }
 
 impl Passed {
@@ -84,6 +89,12 @@ impl Passed {
     #[must_use]
     pub fn next(&self) -> Factor {
         self.next
+    }
+
+    /// Does what it rests on still stand there? `record` was looked up with that key.
+    pub(crate) fn holds(&self, record: &Record) -> bool {
+        let hash = self.password_hash.as_ref().map(Secret::expose);
+        (hash.is_none() || hash == record.password_hash.as_deref()) && (self.key.is_none() || record.has_key)
     }
 }
 
@@ -107,7 +118,7 @@ pub(crate) fn standing(user: &str, demanded: &[Factor], passed: Option<&Passed>,
         Some((first, [])) if *first == now => Standing::Enough,
         Some((first, [next, ..])) if *first == now => {
             let shown = demanded.iter().take(demanded.len() - rest.len() + 1).copied().collect();
-            Standing::More(Passed { user: user.to_owned(), shown, next: *next })
+            Standing::More(Passed { user: user.to_owned(), shown, next: *next, password_hash: None, key: None })
         }
         _ => Standing::OutOfTurn,
     }

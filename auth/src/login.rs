@@ -213,7 +213,11 @@ impl Login {
         let normal = key.as_ref().map(PublicKey::normal);
         let record = self.record(attempt, normal).await?;
         let owner = record.filter(|record| record.has_key).ok_or(Denied::Credentials)?;
-        self.permitted(attempt, owner, passed, Factor::PublicKey)
+        let mut proof = self.permitted(attempt, owner, passed, Factor::PublicKey)?;
+        if let Some(more) = &mut proof.more {
+            more.key = normal.map(ToOwned::to_owned);
+        }
+        Ok(proof)
     }
 
     async fn named_in(
@@ -229,7 +233,7 @@ impl Login {
 
     async fn by_code(&self, attempt: Attempt<'_>, code: &str, passed: Option<&Passed>) -> Result<Step, Denied> {
         let mut guess = self.admit(attempt).await?;
-        let record = self.record(attempt, None).await?;
+        let record = self.record(attempt, passed.and_then(|passed| passed.key.as_deref())).await?;
         guess.looked_at(Instant::now());
         let proof = record.ok_or(Denied::Credentials);
         let proof = proof.and_then(|record| self.permitted(attempt, record, passed, Factor::Totp));
@@ -357,29 +361,41 @@ impl Login {
         } else if attempt.protocol != Protocol::Sftp && !matches!(demanded, [] | [Factor::Password]) {
             return Err(Denied::NotPermitted("FTP cannot carry the factors that are demanded"));
         }
+        // Somebody may have been half-way in for long: what was right then has to be so still.
+        if passed.is_some_and(|passed| passed.user() == attempt.user && !passed.holds(&record)) {
+            return Err(Denied::NotPermitted("what was shown first was replaced meanwhile"));
+        }
         match standing(attempt.user, demanded, passed, shown) {
             Standing::Enough => Ok(Proof { record, more: None }),
-            Standing::More(passed) => Ok(Proof { record, more: Some(passed) }),
+            Standing::More(mut passed) => {
+                if shown == Factor::Password {
+                    passed.password_hash = record.password_hash.as_deref().map(Secret::from);
+                }
+                Ok(Proof { record, more: Some(passed) })
+            }
             Standing::OutOfTurn => Err(Denied::NotPermitted("other factors are demanded, or in another order")),
         }
     }
 
-    /// Stores a hash of today's kind and cost in the place of an older one. If that fails, the next login tries again.
-    async fn upgrade(&self, record: &Record, password: &Secret) {
+    /// Stores a hash of today's kind and cost in the place of an older one, and says which. If that fails, the next login
+    /// tries again.
+    async fn upgrade(&self, record: &Record, password: &Secret) -> Option<String> {
         let users = &self.inner.users;
-        let Some(old) = record.password_hash.as_deref() else { return };
+        let old = record.password_hash.as_deref()?;
         if record.user.source != Source::Database || !users.hasher.needs_upgrade(old) {
-            return;
+            return None;
         }
         let upgraded = async {
             let new = users.hasher.make(password, Rank::Known).await?;
             let mut write = users.db.write().await?;
             rows::replace_hash(&mut write, record.user.id, old, &new).await?;
-            write.commit().await
+            write.commit().await?;
+            Ok::<_, Error>(new)
         };
-        if let Err(error) = upgraded.await {
+        let failed = |error: &Error| {
             tracing::warn!(user = ?record.user.name, %error, "the password's hash could not be renewed");
-        }
+        };
+        upgraded.await.inspect_err(failed).ok()
     }
 
     /// Writes the login down, without letting anybody wait for it.

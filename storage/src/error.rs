@@ -58,6 +58,9 @@ pub enum Error {
     /// The caller's own step between sync and publication failed; nothing became visible.
     #[error("publication called off: {0}")]
     CalledOff(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The landed file was written to while it was copied; nothing of the copy is kept.
+    #[error("the file was changed while it was copied")]
+    Changed,
     /// Anything else that the operating system says.
     #[error("storage failure: {0}")]
     Io(#[source] io::Error),

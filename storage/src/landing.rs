@@ -4,7 +4,7 @@
 //! # What a crash leaves
 //! | killed after | found at the next start |
 //! |---|---|
-//! | the staging file is made | a file without sidecar: removed |
+//! | the staging file is made; an append's copy of the landed file too | a file without sidecar: removed |
 //! | the sidecar is written | a suspended upload, unless it is empty |
 //! | the file's sync, the caller's own step | a suspended upload |
 //! | the rename | the landed file, and a sidecar without file: removed |
@@ -144,6 +144,15 @@ impl StagedUpload {
         }
     }
 
+    /// Something is changed that its owner sends: from here on it is worth keeping, also after a crash.
+    fn begin_own(&mut self) -> Result<()> {
+        if self.is_mere_copy {
+            self.shared.staging.name(&self.live.id, &self.live.owner, &self.live.path)?;
+            self.is_mere_copy = false;
+        }
+        Ok(())
+    }
+
     fn sync_file(&mut self) -> Result<()> {
         self.shared.counters.file_syncs.fetch_add(1, Ordering::Relaxed);
         self.shared.disk.sync_file(&self.file).map_err(|error| {
@@ -210,7 +219,9 @@ impl Upload for StagedUpload {
         if offset > held {
             return Err(Error::BeyondEnd { offset, held });
         }
-        self.is_mere_copy &= data.is_empty();
+        if !data.is_empty() {
+            self.begin_own()?;
+        }
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
             let written = self.shared.disk.write_at(&self.file, rest, at)?;
@@ -236,7 +247,7 @@ impl Upload for StagedUpload {
         if length == 0 || from >= source.size() {
             return Ok(0);
         }
-        self.is_mere_copy = false;
+        self.begin_own()?;
         let copied = self.shared.disk.copy_at((landed, from), (&self.file, offset), length)?;
         self.live.set_size(held.max(offset + copied));
         Ok(copied)
@@ -262,9 +273,9 @@ impl Upload for StagedUpload {
             return Err(Error::BeyondEnd { offset: size, held });
         }
         if size < held {
+            self.begin_own()?;
             self.shared.disk.truncate(&self.file, size)?;
             self.live.set_size(size);
-            self.is_mere_copy = false;
         }
         Ok(())
     }

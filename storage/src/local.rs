@@ -93,7 +93,7 @@ impl LocalStore {
         self.shared.counts()
     }
 
-    /// A new upload: file, then the landed file's bytes for an append, then sidecar. Leaves nothing when that fails.
+    /// A new upload: file, then the landed file's bytes for an append, or else the sidecar. Leaves nothing when that fails.
     fn fresh(&self, owner: &str, path: &VirtualPath, landed: Option<Source<'_>>) -> Result<Box<dyn Upload>> {
         let shared = &self.shared;
         let id = UploadId::fresh();
@@ -121,8 +121,17 @@ impl LocalStore {
         let file = shared.staging.create(&live.id)?;
         if let Some(Source { landed, step }) = landed {
             let source = landed.as_file().ok_or(Error::NotPermitted)?;
-            live.set_size(shared.disk.copy_landed(source, &file, step)?);
+            let before = landed.identity()?;
+            let copied = shared.disk.copy_landed(source, &file, step)?;
+            let after = landed.identity()?;
+            // The bytes of two files are neither's. (Its name may change, though.)
+            if copied != before.size || (after.size, after.modified) != (before.size, before.modified) {
+                return Err(Error::Changed);
+            }
+            live.set_size(copied);
             shared.disk.set_mode(&file, crate::facts::settable_mode(landed.stat().mode, false))?;
+            // Its sidecar comes with the first byte that its owner sends: before, a crash leaves nothing to be resumed.
+            return Ok(file);
         }
         shared.staging.name(&live.id, &live.owner, &live.path)?;
         Ok(file)

@@ -7,9 +7,9 @@
 //! | `<id>.new` | a sidecar about to take an older one's place |
 //!
 //! A link, because making one is a single system call: after a kill it is there with all of its text or not at all, where
-//! a small file could be there empty. Nothing ever follows it. The bytes come first and the sidecar second, so that an
-//! append's copy of the landed file counts only once it is whole. One without the other is a crash's leftover, and
-//! [`Staging::scan`] removes it.
+//! a small file could be there empty. Nothing ever follows it. An append's copy of the landed
+//! file has none before something is written behind it, or it would be resumed and land a second time. One without the other
+//! is a crash's leftover, and [`Staging::scan`] removes it.
 
 use std::collections::HashMap;
 use std::fs::File;

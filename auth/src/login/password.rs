@@ -51,7 +51,7 @@ impl Login {
     ) -> Result<Verification, Denied> {
         let password = Secret::from(password);
         let guess = self.admit(attempt).await?;
-        let record = self.record(attempt, None).await?;
+        let record = self.record(attempt, passed.and_then(|passed| passed.key.as_deref())).await?;
         let rank = if guess.is_known() { Rank::Known } else { Rank::Stranger };
         let turn = self.inner.users.hasher.turn(rank).await.map_err(|error| unavailable(&error))?;
         let Attempt { user, peer, protocol, .. } = attempt;
@@ -142,10 +142,13 @@ async fn settle(
     attempt: Attempt<'_>,
     password: &Secret,
     guess: Guess,
-    proof: Result<Proof, Denied>,
+    mut proof: Result<Proof, Denied>,
 ) -> Result<Step, Denied> {
-    if let Ok(proof) = &proof {
-        login.upgrade(&proof.record, password).await;
+    if let Ok(proof) = &mut proof
+        && let Some(hash) = login.upgrade(&proof.record, password).await
+        && let Some(more) = &mut proof.more
+    {
+        more.password_hash = Some(Secret::from(hash));
     }
     login.conclude(attempt, guess, proof)
 }

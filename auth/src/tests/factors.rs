@@ -74,6 +74,39 @@ async fn one_after_the_other_in_that_order() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_was_shown_first_has_to_be_right_at_the_end() -> Outcome {
+    for (replaced, factors) in [
+        (true, [Factor::Password, Factor::PublicKey]),
+        (true, [Factor::PublicKey, Factor::Password]),
+        (false, [Factor::Password, Factor::PublicKey]),
+        (false, [Factor::PublicKey, Factor::Password]),
+    ] {
+        let world = World::new().await?;
+        let grant = demanding(&factors);
+        let keys = vec![KEY.into(), OTHER_KEY.into()];
+        world.users.add(NewUser { password: Some(Secret::from("pw")), keys, grant, ..named("acme") }).await?;
+        let show = |factor| match factor {
+            Factor::PublicKey => key("acme", KEY),
+            _ => password("acme", "pw"),
+        };
+        let [first, second] = factors;
+        let passed = more(world.login.step(show(first), None).await)?;
+        match first {
+            _ if !replaced => {
+                world.users.remove_key("acme", "bob").await?;
+            }
+            Factor::PublicKey => drop(world.users.remove_key("acme", "ann@example").await?),
+            _ => world.users.set_password("acme", Some(&Secret::from("other"))).await?,
+        }
+        let expected =
+            if replaced { Err(Denied::NotPermitted("what was shown first was replaced meanwhile")) } else { Ok(()) };
+        let outcome = is_in(world.login.step(show(second), Some(&passed)).await).map(drop);
+        assert_eq!(outcome, expected, "{factors:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_half_login_is_neither_a_guess_nor_makes_anybody_known() -> Outcome {
     let world = World::new().await?;
     let grant = demanding(&[Factor::Password, Factor::PublicKey]);

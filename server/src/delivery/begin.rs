@@ -7,6 +7,7 @@ use std::time::Duration;
 use landfall_storage::{Begin, Error, Kind, Replace, VirtualPath};
 use tokio::time::{Instant, sleep};
 
+use super::copies::COPY_BYTES;
 use super::policy::{self, Placement, Verb};
 use super::refusal::{Reason, Refusal};
 use super::session::{Download, Session, Shared, Step, note_refusal};
@@ -58,31 +59,45 @@ impl Session {
     ) -> Result<Upload, Refusal> {
         let store_path = self.shared().place(path)?;
         let until = Instant::now() + LET_GO_WAIT;
+        let mut alone = None;
         loop {
-            let (store_path, path, step) = (store_path.clone(), path.clone(), Arc::clone(step));
+            let (store_path, path, step_on) = (store_path.clone(), path.clone(), Arc::clone(step));
             let may_wait = begin != Begin::Fresh && Instant::now() < until;
+            let (has_turn, held) = (alone.is_some(), alone.take());
             let attempt = self.blocking(move |shared| {
-                let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes, &step);
+                // Goes with the thread: a copy that nobody waits for any more still takes its place.
+                let _alone = held;
+                if begin == Begin::Append && !has_turn && copies_much(shared, &store_path) {
+                    return Ok(Attempt::NeedsTurn);
+                }
+                let outcome = begin_upload(shared, &path, store_path, begin, expected_bytes, &step_on);
                 Ok(match outcome {
-                    Err(refusal) if may_wait && refusal.reason == Reason::Busy => None,
-                    outcome => Some(outcome.map_err(|refusal| note_refusal(shared, &path, refusal))?),
+                    Err(refusal) if may_wait && refusal.reason == Reason::Busy => Attempt::Busy,
+                    outcome => {
+                        Attempt::Begun(Box::new(outcome.map_err(|refusal| note_refusal(shared, &path, refusal))?))
+                    }
                 })
             });
-            if let Some(upload) = attempt.await? {
-                return Ok(upload);
+            match attempt.await? {
+                Attempt::Begun(upload) => return Ok(*upload),
+                Attempt::NeedsTurn => alone = Some(self.copying_alone(step).await?),
+                Attempt::Busy => sleep(LET_GO_STEP).await,
             }
-            sleep(LET_GO_STEP).await;
         }
     }
 
     /// Cuts a landed file to its first `size` bytes: a copy of those lands in its place, or nothing does. `step` as above.
     pub async fn cut(&self, path: &VirtualPath, size: u64, step: &Step) -> Result<Receipt, Refusal> {
         let store_path = self.shared().place(path)?;
-        let (path, step) = (path.clone(), Arc::clone(step));
-        self.blocking(move |shared| {
-            let (mut upload, landed) =
-                begin_cut(shared, &path, store_path, &step).map_err(|refusal| note_refusal(shared, &path, refusal))?;
-            let copied = upload.copy(0, &landed, 0..size, &mut |bytes| step(bytes))?;
+        let (path, step_on) = (path.clone(), Arc::clone(step));
+        let begun = self.blocking(move |shared| {
+            begin_cut(shared, &path, store_path, &step_on).map_err(|refusal| note_refusal(shared, &path, refusal))
+        });
+        let (upload, landed) = begun.await?;
+        let (upload, copied) = self.copy(upload, 0, landed, 0..size, step).await;
+        self.blocking(move |_| {
+            // Whatever becomes of it, it is done here: to give up a large one takes long.
+            let (Some(upload), copied) = (upload, copied?) else { return Err(Refusal::internal("a copy was lost")) };
             if copied < size {
                 let sentence = format!("the file has {copied} bytes; one that has landed is only made shorter");
                 return Err(Refusal::new(Reason::BadOffset, sentence));
@@ -96,6 +111,21 @@ impl Session {
 /// For what is not watched.
 fn go_on() -> Step {
     Arc::new(|_| true)
+}
+
+/// What came of trying to begin.
+enum Attempt {
+    Begun(Box<Upload>),
+    /// Another session has it, and may let go of it.
+    Busy,
+    /// It begins with a large copy.
+    NeedsTurn,
+}
+
+/// Does an append to that name begin with more than a slice's copy?
+fn copies_much(shared: &Shared, store_path: &VirtualPath) -> bool {
+    let landed = shared.delivery.store.stat(store_path);
+    landed.is_ok_and(|landed| landed.size > COPY_BYTES) && shared.staged(store_path).is_none()
 }
 
 fn begin_cut(

@@ -1,15 +1,12 @@
 //! Digests of landed files, for clients that compare: computed in slices, so that nobody waits for a large file of
 //! somebody else; or taken from the receipt where the file is still the one that landed. Knows no verb and no reply.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aws_lc_rs::digest;
 use landfall_storage::{Identity, Stat, Store, VirtualPath};
 use md5::{Digest, Md5};
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use super::digest::{hex, unhex};
 use super::policy::Verb;
@@ -101,42 +98,6 @@ impl Hasher {
             Self::Md5(md5) => md5.finalize().to_vec(),
             Self::Crc32(crc32) => crc32.finalize().to_be_bytes().to_vec(),
         }
-    }
-}
-
-/// The turns of those who compute: one slice at a time per user, and on half the processors in all, so that transfers keep
-/// the others; first come, first served.
-pub(super) struct Hashing {
-    slices: Arc<Semaphore>,
-    users: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-}
-
-impl Default for Hashing {
-    fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { slices: Arc::new(Semaphore::new(processors.div_ceil(2))), users: Mutex::default() }
-    }
-}
-
-/// The right to compute one slice.
-struct Turn(#[expect(dead_code, reason = "held")] (OwnedMutexGuard<()>, OwnedSemaphorePermit));
-
-impl Hashing {
-    async fn turn(&self, own: Arc<tokio::sync::Mutex<()>>) -> Result<Turn, Refusal> {
-        let own = own.lock_owned().await;
-        let slice = self.slices.clone().acquire_owned().await.map_err(Refusal::internal)?;
-        Ok(Turn((own, slice)))
-    }
-
-    /// The queue in front of a user's own files.
-    fn of(&self, user: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.retain(|_, own| own.strong_count() > 0);
-        users.get(user).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let own = Arc::default();
-            users.insert(user.to_owned(), Arc::downgrade(&own));
-            own
-        })
     }
 }
 
@@ -293,7 +254,6 @@ pub(super) fn identify(store: &dyn Store, path: &VirtualPath, landed: &Stat) -> 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -321,32 +281,5 @@ mod tests {
             assert_eq!(Algorithm::parse(&algorithm.name().to_lowercase()), Some(algorithm));
         }
         assert_eq!(Algorithm::parse("CRC-37"), None);
-    }
-
-    #[tokio::test]
-    async fn a_user_has_one_turn_and_the_processors_are_shared() {
-        let hashing = Hashing { slices: Arc::new(Semaphore::new(2)), users: Mutex::default() };
-        let acme = hashing.turn(hashing.of("acme")).await.unwrap();
-        let mut second = Box::pin(hashing.turn(hashing.of("acme")));
-        assert!(futures_now(&mut second).is_none());
-        let beta = hashing.turn(hashing.of("beta")).await.unwrap();
-        let mut third = Box::pin(hashing.turn(hashing.of("gamma")));
-        assert!(futures_now(&mut third).is_none());
-        drop(acme);
-        assert!(futures_now(&mut second).is_none(), "gamma waited for a processor before acme's second file");
-        let gamma = third.await.unwrap();
-        drop((beta, gamma));
-        second.await.unwrap();
-        hashing.of("nobody");
-        assert!(hashing.users.lock().unwrap().len() <= 1);
-    }
-
-    /// What a future says when it is asked once.
-    fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::Pin::new(future).poll(&mut context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        }
     }
 }

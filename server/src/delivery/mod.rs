@@ -24,6 +24,7 @@
 
 mod begin;
 mod content;
+mod copies;
 mod daily;
 mod deliver;
 mod digest;
@@ -43,6 +44,7 @@ mod temporary;
 mod tests;
 mod tree;
 pub mod trial;
+mod turns;
 pub mod upload;
 mod writer;
 
@@ -83,7 +85,8 @@ pub struct Delivery {
     days: daily::Days,
     paces: pace::Paces,
     inspectors: Pool,
-    hashing: hash::Hashing,
+    hashing: turns::Turns,
+    copying: turns::Turns,
     /// Held while an upload is suspended.
     suspending: Mutex<()>,
     temporary_names: RwLock<Arc<TemporaryNames>>,
@@ -101,7 +104,8 @@ impl Delivery {
             days: daily::Days::default(),
             paces: pace::Paces::default(),
             inspectors: Pool::default(),
-            hashing: hash::Hashing::default(),
+            hashing: turns::Turns::default(),
+            copying: turns::Turns::default(),
             suspending: Mutex::default(),
             temporary_names: RwLock::new(Arc::new(temporary_names)),
         })

@@ -91,7 +91,7 @@ impl From<storage::Error> for Refusal {
             E::NotADirectory | E::IsADirectory => Reason::WrongKind,
             E::DirectoryNotEmpty => Reason::NotEmpty,
             E::BeyondEnd { .. } => Reason::BadOffset,
-            E::Busy | E::Limit(_) => Reason::Busy,
+            E::Busy | E::Changed | E::Limit(_) => Reason::Busy,
             E::NoSpace => Reason::NoSpace,
             E::Stopped => Reason::Incomplete,
             E::NotPermitted => Reason::Permission,

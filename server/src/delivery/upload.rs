@@ -3,7 +3,6 @@
 
 mod place;
 
-use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,13 +15,11 @@ use super::pace::Pace;
 use super::policy::{self, Facts, Placement, Verb};
 use super::quota::Account;
 use super::refusal::{Reason, Refusal};
-use super::session::{Download, Shared};
+use super::session::Shared;
 
 /// An upload that takes longer is noted in the ledger, in case that the server is killed. Shorter ones, of which there are
 /// many, are not worth a row of their own.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
-/// Copied from a landed file between two looks at whether it is still wanted.
-const COPY_BYTES: u64 = 16 * 1_024 * 1_024;
 
 pub(super) use place::version_path;
 
@@ -44,20 +41,20 @@ pub struct Receipt {
 /// Bytes on their way.
 pub struct Upload {
     /// `None` once it landed or was given up.
-    staged: Option<Box<dyn storage::Upload>>,
+    pub(super) staged: Option<Box<dyn storage::Upload>>,
     session: Arc<Shared>,
     /// As its user sees it, and on the store.
     path: VirtualPath,
     store_path: VirtualPath,
     expected_bytes: Option<u64>,
-    digest: RunningDigest,
+    pub(super) digest: RunningDigest,
     account: Option<Arc<Account>>,
     started: SystemTime,
     began: Instant,
     /// The ledger knows that it is under way.
     noted: bool,
     /// A rule was broken: nothing is kept.
-    refused: Option<Refusal>,
+    pub(super) refused: Option<Refusal>,
     landing: Landing,
 }
 
@@ -160,47 +157,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Copies a part of a landed file to `offset`, at most [`Upload::size`], as far as that file went when it was opened;
-    /// says how much. Digest, quota and size limit are kept along the way. `step` is told how many more bytes are copied,
-    /// slice by slice, and ends it by saying false.
-    ///
-    /// # Errors
-    /// As for [`Upload::write_at`]; [`Reason::Incomplete`] when `step` has ended it; [`Reason::Busy`] when somebody else
-    /// has changed that file meanwhile: then nothing of the upload is kept.
-    pub fn copy(
-        &mut self,
-        offset: u64,
-        source: &Download,
-        part: Range<u64>,
-        step: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<u64, Refusal> {
-        let part = part.start..part.end.min(source.size());
-        let before = source.file().identity()?;
-        let mut from = part.start;
-        while from < part.end {
-            let (at, wanted) = (offset + (from - part.start), (part.end - from).min(COPY_BYTES));
-            let staged = self.staged_with_room(at, wanted)?;
-            let copied = staged.copy_at(at, source.file(), from, wanted)?;
-            let now = source.file().identity()?;
-            // A shorter file, or the bytes of two: neither is what was asked for. (Its name may change, though.)
-            if copied == 0 || (now.size, now.modified) != (before.size, before.modified) {
-                let sentence = "the file to be copied was changed meanwhile; copy it again from the beginning";
-                return Err(self.refused.insert(Refusal::new(Reason::Busy, sentence)).clone());
-            }
-            if let Some(staged) = &self.staged {
-                self.digest.copied(at, copied, |at, room| Ok(staged.read_at(at, room)?))?;
-            }
-            self.note();
-            from += copied;
-            if !step(copied) {
-                return Err(Error::Stopped.into());
-            }
-        }
-        Ok(from.saturating_sub(part.start))
-    }
-
     /// The staged bytes, once there is room for so many more at `offset`.
-    fn staged_with_room(&mut self, offset: u64, length: u64) -> Result<&mut dyn storage::Upload, Refusal> {
+    pub(super) fn staged_with_room(&mut self, offset: u64, length: u64) -> Result<&mut dyn storage::Upload, Refusal> {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
@@ -221,7 +179,7 @@ impl Upload {
     }
 
     /// The ledger hears of uploads that take long.
-    fn note(&mut self) {
+    pub(super) fn note(&mut self) {
         if self.noted || self.began.elapsed() < NOTED_AFTER {
             return;
         }
@@ -473,6 +431,18 @@ impl Drop for Upload {
             }
             return;
         }
+        // Nothing that was sent: it changes nothing for others of its name, and the removal of a large copy takes long.
+        let staged = if staged.is_mere_copy() {
+            let discarded = staged.discard();
+            if let Some(account) = &self.account {
+                account.give_back(&id);
+            }
+            return drop(
+                discarded.inspect_err(|error| tracing::warn!(%error, "a copy that nobody wants is left over")),
+            );
+        } else {
+            staged
+        };
         // One after the other: which of two uploads of a name stays, and which row, are one decision.
         let _suspending = self.session.delivery.suspending.lock().unwrap_or_else(PoisonError::into_inner);
         let suspended = || self.session.delivery.store.staged(user, &self.store_path).filter(|staged| !staged.active);

@@ -21,6 +21,8 @@
 //!   pump takes from its queue always, but for the wait for room for a WRITE's payload.
 //! - That room comes back when the WRITE is executed, and a WRITE's execution waits for the disk alone: its reply goes
 //!   to the outbox without waiting.
+//! - A copy on the server waits for its user's turn, and what is behind it waits for the copy. WRITEs behind it take no
+//!   more than half of the room, so that other handles go on; turns end with the storage's work alone.
 //! - READs and READDIRs produce replies that are large: they are done only while the outbox has room, and park without a
 //!   thread until it has. A parked READ is a few bytes in a queue.
 //! - Memory stays bounded all the same: every queue counts into a budget of the connection. A client that asks and does

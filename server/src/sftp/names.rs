@@ -85,19 +85,11 @@ impl Names {
         }
     }
 
-    /// STAT and SETSTAT of a name that this channel is uploading to mean the upload, as they would on a file system:
-    /// sshfs asks by name where it has a handle, too. True when the upload's own queue will answer.
+    /// The same as the pump does when a request comes, for an upload that was opened since: true when its queue answers.
     fn forward(&self, id: u32, what: &Named) -> bool {
-        let (path, op) = match what {
-            Named::Stat { path: Ok(path) } => (path, Op::Stat { id }),
-            Named::SetStat { path: Ok(path), attributes } => {
-                (path, Op::SetStat { id, attributes: Box::new(*attributes) })
-            }
-            _ => return false,
-        };
         // A CLOSE takes its handle out of the table first: while this is locked, it cannot come before.
         let table = self.table.lock();
-        let Some(lane) = uploading(&table, path) else { return false };
+        let Some((lane, op)) = of_upload(&table, id, what) else { return false };
         // It was taken off for this queue, and counts in that one until it is done.
         self.outbox.connection.queue(REQUEST_BYTES);
         lane.push(op);
@@ -274,6 +266,17 @@ impl Names {
         let gone = self.outbox.gone.clone();
         Arc::new(move |_| !gone.is_cancelled())
     }
+}
+
+/// STAT and SETSTAT of a name that this channel is uploading to mean the upload, as they would on a file system: sshfs asks
+/// by name where it has a handle, too. The upload's own queue answers them, so they keep their place before a CLOSE.
+pub(super) fn of_upload(table: &Handles<Lane>, id: u32, what: &Named) -> Option<(Arc<Lane>, Op)> {
+    let (path, op) = match what {
+        Named::Stat { path: Ok(path) } => (path, Op::Stat { id }),
+        Named::SetStat { path: Ok(path), attributes } => (path, Op::SetStat { id, attributes: Box::new(*attributes) }),
+        _ => return None,
+    };
+    Some((Arc::clone(uploading(table, path)?), op))
 }
 
 /// The upload of that name that was opened last.

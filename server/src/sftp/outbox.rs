@@ -54,6 +54,8 @@ pub(super) struct Outbox {
     /// Nobody takes replies any more.
     pub(super) gone: CancellationToken,
     waiting: Mutex<Waiting>,
+    /// Replies that jobs have, and have not handed on, in bytes.
+    gathered_bytes: AtomicUsize,
     filled: Notify,
     emptied: Notify,
     unanswered: AtomicUsize,
@@ -67,6 +69,7 @@ impl Outbox {
             gone: connection.halted.child_token(),
             connection,
             waiting: Mutex::default(),
+            gathered_bytes: AtomicUsize::new(0),
             filled: Notify::new(),
             emptied: Notify::new(),
             unanswered: AtomicUsize::new(0),
@@ -116,7 +119,22 @@ impl Outbox {
 
     /// True when something large may be produced: little is waiting, or it will be thrown away anyhow.
     pub(super) fn has_room(&self) -> bool {
-        self.gone.is_cancelled() || self.lock().bytes < ROOM_BYTES
+        self.gone.is_cancelled() || !self.is_full(&self.lock())
+    }
+
+    fn is_full(&self, waiting: &Waiting) -> bool {
+        waiting.bytes + self.gathered_bytes.load(Ordering::Acquire) >= ROOM_BYTES
+    }
+
+    /// A job has so many bytes more of replies, and will hand them on: they take room from now on, or else all handles at
+    /// once would fill the whole of it.
+    pub(super) fn gathered(&self, bytes: usize) {
+        self.gathered_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// They count among what waits now.
+    pub(super) fn handed_on(&self, bytes: usize) {
+        self.gathered_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Waits for room.
@@ -132,7 +150,7 @@ impl Outbox {
     /// Has `lane` resumed when there is room; false when there is room now.
     pub(super) fn park(&self, lane: &Arc<Lane>) -> bool {
         let mut waiting = self.lock();
-        let full = waiting.bytes >= ROOM_BYTES && !self.gone.is_cancelled();
+        let full = self.is_full(&waiting) && !self.gone.is_cancelled();
         if full {
             waiting.parked.push(Arc::clone(lane));
         }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Connection;
 use super::extensions;
-use super::names::{Names, Table, Waiting, stopping};
+use super::names::{self, Names, Table, Waiting, stopping};
 use super::outbox::{Outbox, Sink};
 use super::packets::{self, Fault, Framer, Packet, Payload, Reader};
 use super::queue::{Chunk, Kind, Op, REQUEST_BYTES};
@@ -162,23 +162,30 @@ impl Pump {
     /// Takes one packet on; false when the connection is halted.
     async fn take(&mut self, packet: Packet) -> Result<bool, Fault> {
         match packet {
-            Packet::Write { id, handle, offset, data } if self.ready => Ok(self.write(id, &handle, offset, data).await),
+            Packet::Write { id, handle, offset, data } if self.ready => self.write(id, &handle, offset, data).await,
             Packet::Write { .. } => Err(Fault::Init),
             Packet::Other { kind, body } => self.request(kind, body).map(|()| true),
         }
     }
 
-    async fn write(&mut self, id: u32, handle: &[u8], offset: u64, data: Payload) -> bool {
+    async fn write(&mut self, id: u32, handle: &[u8], offset: u64, data: Payload) -> Result<bool, Fault> {
         let lane = self.table.lock().find(handle).filter(|lane| lane.kind == Kind::Receiving).cloned();
         self.outbox.expect();
         let Some(lane) = lane else {
             self.refuse(id, &status::bad_handle());
-            return true;
+            return Ok(true);
         };
         let bytes = data.iter().map(Bytes::len).sum();
-        let Some(room) = self.connection.write_room(bytes).await else { return false };
-        lane.push(Op::Write(Box::new(Chunk { id, offset, data, bytes, _room: room })));
-        true
+        // Behind a copy it may wait for longer than the others can: so it takes no more than a part of the room.
+        let place = if lane.is_copying() { Some(self.connection.early_place(bytes)) } else { None };
+        if let Some(None) = place {
+            self.queue(REQUEST_BYTES)?;
+            lane.push(Op::Crowded { id });
+            return Ok(true);
+        }
+        let Some(room) = self.connection.write_room(bytes).await else { return Ok(false) };
+        lane.push(Op::Write(Box::new(Chunk { id, offset, data, bytes, _place: place.flatten(), _room: room })));
+        Ok(true)
     }
 
     fn request(&mut self, kind: u8, body: Bytes) -> Result<(), Fault> {
@@ -241,6 +248,12 @@ impl Pump {
     }
 
     fn name(&mut self, id: u32, what: Named, body_bytes: usize) -> Result<(), Fault> {
+        let meant = names::of_upload(&self.table.lock(), id, &what);
+        if let Some((lane, op)) = meant {
+            self.queue(REQUEST_BYTES)?;
+            lane.push(op);
+            return Ok(());
+        }
         let backlog_bytes = REQUEST_BYTES + body_bytes;
         self.queue(backlog_bytes)?;
         let closing = std::mem::take(&mut self.closing);

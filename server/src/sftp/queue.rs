@@ -13,14 +13,14 @@ use tokio::time::Instant;
 
 use super::attributes::{self, Attributes};
 use super::checking::{self, Check};
-use super::connection::Busy;
+use super::connection::{Busy, EarlyPlace};
 use super::outbox::Outbox;
 use super::packets::{self, Payload};
 use super::receiving::Receiving;
 use super::requests::Part;
 use super::sending::{Listed, Sending};
 use super::status::{self, Code};
-use crate::delivery::{Download, Reason, Refusal};
+use crate::delivery::{Download, Reason, Refusal, Step};
 
 /// What a queued request other than WRITE counts for, in bytes.
 pub(super) const REQUEST_BYTES: usize = 64;
@@ -36,6 +36,8 @@ pub(super) struct Chunk {
     pub(super) offset: u64,
     pub(super) data: Payload,
     pub(super) bytes: usize,
+    /// Where it waits for a copy: its place among those that wait for more than the storage.
+    pub(super) _place: Option<EarlyPlace>,
     /// Room in the connection's budget.
     pub(super) _room: OwnedSemaphorePermit,
 }
@@ -69,6 +71,16 @@ pub(super) enum Op {
         id: u32,
         copy: Box<(Source, Part)>,
     },
+    /// The copy is done, or not: what it wanted, and what it got.
+    Copied {
+        id: u32,
+        wanted: u64,
+        copied: Box<Result<u64, Refusal>>,
+    },
+    /// A WRITE behind a copy for which there was no room.
+    Crowded {
+        id: u32,
+    },
     Close {
         id: u32,
         /// Dropped when the close is done: requests about names that came later wait for it.
@@ -86,7 +98,7 @@ impl Op {
     /// Bytes that count as backlog while it waits.
     fn backlog_bytes(&self) -> usize {
         match self {
-            Self::Write(_) | Self::Overdue { .. } | Self::Abandon => 0,
+            Self::Write(_) | Self::Copied { .. } | Self::Overdue { .. } | Self::Abandon => 0,
             _ => REQUEST_BYTES,
         }
     }
@@ -102,6 +114,8 @@ impl Op {
             | Self::ReadDir { id }
             | Self::Check { id, .. }
             | Self::Copy { id, .. }
+            | Self::Copied { id, .. }
+            | Self::Crowded { id }
             | Self::Close { id, .. } => Some(*id),
             Self::Overdue { .. } | Self::Abandon => None,
         }
@@ -137,6 +151,8 @@ enum Course {
     Running,
     /// There is something to do, but no room for its reply; or a digest is being computed.
     Parked,
+    /// The file is being copied to, on threads of others.
+    Away,
 }
 
 struct State {
@@ -144,6 +160,7 @@ struct State {
     file: Option<File>,
     course: Course,
     writes: usize,
+    copies: usize,
     /// The place among the connection's handles.
     place: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -167,6 +184,8 @@ pub(super) struct Lane {
 pub(super) struct Answers {
     pub(super) out: BytesMut,
     pub(super) count: usize,
+    /// What the outbox knows of already.
+    gathered_bytes: usize,
 }
 
 impl Answers {
@@ -182,6 +201,12 @@ impl Answers {
             Ok(()) => self.status(id, Code::Ok, "OK"),
             Err(refusal) => self.refuse(id, refusal),
         }
+    }
+
+    /// The outbox hears of what there is, so that no lane takes room that another one's replies will need.
+    fn gathered(&mut self, outbox: &Outbox) {
+        outbox.gathered(self.out.len() - self.gathered_bytes);
+        self.gathered_bytes = self.out.len();
     }
 
     /// Why not.
@@ -203,7 +228,7 @@ impl Lane {
             File::Receiving(_) | File::Listed(_) => None,
         };
         let place = Some(Arc::new(place));
-        let state = State { ops: VecDeque::new(), file: Some(file), course: Course::Idle, writes: 0, place };
+        let state = State { ops: VecDeque::new(), file: Some(file), course: Course::Idle, writes: 0, copies: 0, place };
         Arc::new(Self { path, kind, opened: Instant::now(), landed, outbox, state: Mutex::new(state) })
     }
 
@@ -211,6 +236,12 @@ impl Lane {
     pub(super) fn source(&self) -> Option<Source> {
         let download = self.landed.clone()?;
         Some(Source { download, _place: self.lock().place.clone() })
+    }
+
+    /// True when what is queued now waits for a copy, and with it for other copies of its user.
+    pub(super) fn is_copying(&self) -> bool {
+        let state = self.lock();
+        state.copies > 0 || state.course == Course::Away
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -222,6 +253,7 @@ impl Lane {
         let mut state = self.lock();
         let write = matches!(op, Op::Write(_));
         state.writes += usize::from(write);
+        state.copies += usize::from(matches!(op, Op::Copy { .. }));
         state.ops.push_back(op);
         // A WRITE never waits for the peer to read: it gets even a parked queue going (see `next`).
         let start = state.course == Course::Idle || (write && state.course == Course::Parked);
@@ -267,9 +299,24 @@ impl Lane {
                 self.hand_on(&mut answers);
                 return self.check(*id, **check, download, file);
             }
+            let op = match (op, file.take()) {
+                (Op::Copy { id, copy }, Some(File::Receiving(receiving))) => {
+                    match self.copy(id, *copy, receiving, &mut answers) {
+                        None => return,
+                        still => file = still,
+                    }
+                    continue;
+                }
+                (op, held) => {
+                    file = held;
+                    op
+                }
+            };
             self.perform(op, &mut file, &mut answers);
             if answers.out.len() >= REPLIES_BYTES {
                 self.hand_on(&mut answers);
+            } else {
+                answers.gathered(&self.outbox);
             }
         }
     }
@@ -283,6 +330,38 @@ impl Lane {
         drop(state);
         let lane = Arc::clone(self);
         checking::begin(&self.outbox, id, self.path.clone(), download, check, move || lane.resume());
+    }
+
+    /// Ends the job for a copy, which waits for its turn without a thread. Another job goes on behind it. The file is
+    /// given back when the copy is refused at once.
+    fn copy(
+        self: &Arc<Self>,
+        id: u32,
+        (source, part): (Source, Part),
+        mut receiving: Box<Receiving>,
+        answers: &mut Answers,
+    ) -> Option<File> {
+        let Some(at) = receiving.place_for(id, part, answers) else { return Some(File::Receiving(receiving)) };
+        self.hand_on(answers);
+        self.lock().course = Course::Away;
+        let lane = Arc::clone(self);
+        self.outbox.connection.tasks.spawn(async move {
+            let _busy = Busy::new(&lane.outbox.connection);
+            let gone = lane.outbox.gone.clone();
+            let step: Step = Arc::new(move |_| !gone.is_cancelled());
+            let (receiving, copied) = receiving.copy(at, source.download.clone(), part, &step).await;
+            if receiving.is_none() {
+                // It went with a panic.
+                lane.outbox.connection.halted.cancel();
+            }
+            let mut state = lane.lock();
+            state.ops.push_front(Op::Copied { id, wanted: part.length, copied: Box::new(copied) });
+            state.file = receiving.map(File::Receiving);
+            state.course = Course::Running;
+            drop(state);
+            lane.start();
+        });
+        None
     }
 
     /// Takes the next request. Without one, hands on the replies, puts the file back and ends the job.
@@ -326,6 +405,7 @@ impl Lane {
             }
             let op = state.ops.pop_front()?;
             state.writes -= usize::from(matches!(op, Op::Write(_)));
+            state.copies -= usize::from(matches!(op, Op::Copy { .. }));
             return Some(op);
         }
     }
@@ -368,6 +448,7 @@ impl Lane {
     fn hand_on(&self, answers: &mut Answers) {
         let replies = if answers.out.is_empty() { Bytes::new() } else { answers.out.split().freeze() };
         self.outbox.answer(replies, std::mem::take(&mut answers.count));
+        self.outbox.handed_on(std::mem::take(&mut answers.gathered_bytes));
     }
 
     fn perform(self: &Arc<Self>, op: Op, file: &mut Option<File>, answers: &mut Answers) {
@@ -399,14 +480,6 @@ impl Lane {
                 *file = None;
                 self.lock().place = None;
                 answers.count += 1;
-            }
-            (Op::Copy { id, copy }, Some(File::Receiving(receiving))) => {
-                // It may take a while.
-                receiving.flush(answers);
-                self.hand_on(answers);
-                let wanted = &mut |_| !self.outbox.gone.is_cancelled();
-                let (source, part) = *copy;
-                receiving.copy(id, &source.download, part, wanted, answers);
             }
             (op, Some(File::Receiving(receiving))) => {
                 receiving.flush(answers);
@@ -462,6 +535,8 @@ fn perform_receiving(op: Op, receiving: &mut Receiving, answers: &mut Answers) {
             answers.outcome(id, &outcome);
         }
         Op::Check { id, .. } => answers.refuse(id, &not_landed()),
+        Op::Copied { id, wanted, copied } => receiving.copied(id, wanted, *copied, answers),
+        Op::Crowded { id } => receiving.crowded_out(id, answers),
         Op::Overdue { written } => receiving.overdue(written, answers),
         other => {
             if let Some(id) = other.id() {

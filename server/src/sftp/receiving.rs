@@ -15,7 +15,7 @@ use super::packets::{self, MAX_PAYLOAD_BYTES};
 use super::queue::{Answers, Chunk};
 use super::requests::Part;
 use super::status::Code;
-use crate::delivery::{Download, Reason, Refusal, Upload};
+use crate::delivery::{Download, Reason, Refusal, Step, Upload};
 
 /// Pieces at least this long are written as they are, in bytes: putting them together costs more than it saves.
 const DIRECT_BYTES: usize = 8 * 1024;
@@ -109,30 +109,50 @@ impl Receiving {
         }
     }
 
-    /// Copies a part of a landed file, as WRITEs of its bytes would; everything before it is written.
-    pub(super) fn copy(
-        &mut self,
-        id: u32,
-        source: &Download,
-        part: Part,
-        step: &mut dyn FnMut(u64) -> bool,
-        answers: &mut Answers,
-    ) {
+    /// Where a copy of `part` begins here, everything before it being written; or it is refused.
+    pub(super) fn place_for(&mut self, id: u32, part: Part, answers: &mut Answers) -> Option<u64> {
+        self.flush(answers);
+        let held = self.upload.size();
+        let at = if self.append { held } else { part.at };
         if let Some(broken) = &self.broken {
-            return answers.refuse(id, broken);
+            answers.refuse(id, broken);
+        } else if at > held {
+            self.fail(id, beyond_end(at, held), answers);
+        } else {
+            return Some(at);
         }
-        let at = if self.append { self.upload.size() } else { part.at };
-        if at > self.upload.size() {
-            return self.fail(id, beyond_end(at, self.upload.size()), answers);
-        }
+        None
+    }
+
+    /// Copies a part of a landed file, as WRITEs of its bytes would: in turns, away from here. Says how much that was.
+    pub(super) async fn copy(
+        self: Box<Self>,
+        at: u64,
+        source: Download,
+        part: Part,
+        step: &Step,
+    ) -> (Option<Box<Self>>, Result<u64, Refusal>) {
+        let session = self.connection.session.clone();
         let end = if part.length == 0 { u64::MAX } else { part.offset.saturating_add(part.length) };
-        match self.upload.copy(at, source, part.offset..end, step) {
-            Ok(copied) if copied < part.length => answers.status(id, Code::Eof, "the file ends before so many bytes"),
+        let (back, copied) = session.copy(*self, at, source, part.offset..end, step).await;
+        (back.map(Box::new), copied)
+    }
+
+    /// After that: answers for it.
+    pub(super) fn copied(&mut self, id: u32, wanted: u64, copied: Result<u64, Refusal>, answers: &mut Answers) {
+        match copied {
+            Ok(copied) if copied < wanted => answers.status(id, Code::Eof, "the file ends before so many bytes"),
             Ok(_) => answers.status(id, Code::Ok, "OK"),
             Err(refusal) => return self.fail(id, refusal, answers),
         }
         self.written += 1;
         self.put_early(answers);
+    }
+
+    /// A WRITE behind a copy, for which there was no room.
+    pub(super) fn crowded_out(&mut self, id: u32, answers: &mut Answers) {
+        let sentence = "too much was sent behind a copy that is still being made; wait for its answer first";
+        self.fail(id, Refusal::new(Reason::Busy, sentence), answers);
     }
 
     /// Keeps a WRITE for when the bytes before it are there: clients that send from several threads mix them up.
@@ -305,6 +325,12 @@ impl Receiving {
             None => self.upload.finish().map(|_receipt| ()),
             Some(broken) => Err(not_landed(&broken)),
         }
+    }
+}
+
+impl AsMut<Upload> for Receiving {
+    fn as_mut(&mut self) -> &mut Upload {
+        &mut self.upload
     }
 }
 

@@ -360,3 +360,29 @@ fn what_cannot_be_removed_is_still_shown_and_removed_later() {
         assert!(store.all_staged().is_empty());
     }
 }
+
+/// Somebody of the host who goes on with a file while it is copied.
+struct WritesMeanwhile(std::path::PathBuf);
+
+impl Faults for WritesMeanwhile {
+    fn before(&self, _call: Call) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn after(&self, call: Call, _done: bool) {
+        if call == Call::CopyLanded {
+            let mut file = std::fs::File::options().append(true).open(&self.0).unwrap();
+            std::io::Write::write_all(&mut file, b"more").unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_append_does_not_begin_with_the_bytes_of_two_files() {
+    let place = prepared();
+    let store = place.open_on(Durability::Process, Arc::new(WritesMeanwhile(place.root().join("d/old"))));
+    let refused = store.stage("acme", &path("/d/old"), Begin::Append).err();
+    assert!(matches!(refused, Some(Error::Changed)), "{refused:?}");
+    assert!(store.all_staged().is_empty());
+    assert!(names_on_disk(&place.staging()).is_empty());
+}

@@ -190,3 +190,22 @@ fn zeros_that_a_power_cut_has_left_are_not_resumed() {
     let store = place.open(Durability::Full);
     assert_eq!(store.staged("acme", &path("/a")).unwrap().size, BLOCK);
 }
+
+/// Nothing that its owner has sent: resumed and landed, it would be the same file a second time.
+#[test]
+fn a_mere_copy_is_not_there_after_a_kill() {
+    for written in [false, true] {
+        let place = Place::new();
+        let store = place.open(Durability::Process);
+        land(&store, "/a", b"landed");
+        let mut upload = store.stage("acme", &path("/a"), Begin::Append).unwrap();
+        if written {
+            upload.write_at(6, b" more").unwrap();
+        }
+        // As a kill leaves it.
+        std::mem::forget(upload);
+        let store = place.open(Durability::Process);
+        assert_eq!(store.staged("acme", &path("/a")).map(|staged| staged.size), written.then_some(11));
+        assert_eq!(names_on_disk(&place.staging()).len(), if written { 2 } else { 0 });
+    }
+}

@@ -74,3 +74,21 @@ async fn where_files_are_not_replaced_none_is_cut() {
         assert_eq!(std::fs::read(room.on_disk("acme/b.part")).unwrap(), b"hell");
     }
 }
+
+/// Its removal may take long, and says nothing about anything that is suspended.
+#[tokio::test]
+async fn a_mere_copy_goes_while_others_are_suspended() {
+    let room = Room::new().await;
+    let session = room.session("acme", Grant::default()).await;
+    send(&session, "/a", Begin::Fresh, b"hello").await.unwrap();
+    let upload = session.upload(&path("/a"), Begin::Append, None).await.unwrap();
+    let suspending = room.delivery.suspending.lock().unwrap();
+    let (gone, is_gone) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        drop(upload);
+        gone.send(()).unwrap();
+    });
+    is_gone.recv_timeout(Duration::from_secs(20)).unwrap();
+    drop(suspending);
+    assert!(room.delivery.store.all_staged().is_empty());
+}

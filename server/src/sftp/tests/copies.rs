@@ -198,3 +198,52 @@ async fn a_copy_ends_with_its_client() {
     client.vanish().await;
     assert!(!ground.on_disk("to").exists());
 }
+
+/// A client with a source of a terabyte, which is not copied before the test ends.
+async fn client_with_terabyte(ground: &Ground) -> Client {
+    let client = client_with(ground, "endless", b"").await;
+    std::fs::File::options().write(true).open(ground.on_disk("endless")).unwrap().set_len(1 << 40).unwrap();
+    client
+}
+
+#[test]
+fn copies_leave_threads_to_others() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().max_blocking_threads(6).build().unwrap();
+    runtime.block_on(async {
+        let ground = Ground::new().await;
+        let mut client = client_with_terabyte(&ground).await;
+        let from = client.opened("endless", READ).await;
+        for number in 0..12 {
+            let to = client.opened(&format!("to{number}"), FRESH).await;
+            client.send_extended("copy-data", part(&from, 0, 0, &to, 0)).await;
+        }
+        assert_eq!(client.put("small", b"bytes").await.code(), 0);
+        client.vanish().await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_behind_a_copy_hold_nobody_up() {
+    let ground = Ground::new().await;
+    let mut client = client_with_terabyte(&ground).await;
+    let (from, to) = (client.opened("endless", READ).await, client.opened("to", FRESH).await);
+    let mut ids = vec![client.send_extended("copy-data", part(&from, 0, 0, &to, 0)).await];
+    let piece = noise(255_000, 7);
+    let more_than_all_room = async {
+        for number in 0..40 {
+            ids.push(client.write(&to, number * 255_000, &piece).await);
+        }
+        client.stat("endless").await
+    };
+    let stat = tokio::time::timeout(std::time::Duration::from_secs(20), more_than_all_room).await;
+    assert_eq!(stat.unwrap().size(), 1 << 40);
+    // The copy ends, and all of them are answered.
+    std::fs::File::options().write(true).open(ground.on_disk("endless")).unwrap().set_len(0).unwrap();
+    for id in ids {
+        assert_eq!(client.reply(id).await.code(), 4);
+    }
+    assert!(client.close(&to).await.sentence().contains("not landed"));
+    assert!(!ground.on_disk("to").exists());
+    client.end().await;
+}

@@ -5,6 +5,7 @@ use landfall_auth::Grant;
 use tokio::sync::Semaphore;
 
 use super::rig::{Client, FRESH, Ground, READ, noise, request};
+use crate::sftp::outbox::Outbox;
 use crate::sftp::packets;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,4 +197,42 @@ async fn a_kick_suspends_at_once() {
     let mut client = ground.client().await;
     client.init().await;
     assert_eq!(client.stat("a").await.size(), 4);
+}
+
+/// All handles at once would otherwise fill far more than the room, each with what it has not handed on.
+#[tokio::test]
+async fn what_jobs_have_gathered_takes_room_from_others() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let outbox = Outbox::new(client.connection.clone());
+    assert!(outbox.has_room());
+    outbox.gathered(1024 * 1024);
+    assert!(!outbox.has_room());
+    outbox.handed_on(1024 * 1024);
+    assert!(outbox.has_room());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_all_handles_at_once_are_not_taken_for_one_that_does_not_read() {
+    let ground = Ground::new().await;
+    let mut client = ground.client_with(100_000, Grant::default()).await;
+    client.init().await;
+    assert_eq!(client.put("down", &noise(2_000_000, 8)).await.code(), 0);
+    let mut handles = Vec::new();
+    for _ in 0..64 {
+        handles.push(client.opened("down", READ).await);
+    }
+    let mut reads = Vec::new();
+    for handle in &handles {
+        for place in 0..4 {
+            reads.push(client.read(handle, place * 255_000, 255_000).await);
+        }
+    }
+    // Every queue comes to rest, with nothing taken by the client.
+    client.window.add_permits(1 << 40);
+    for id in reads {
+        assert_eq!(client.reply(id).await.bytes().len(), 255_000);
+    }
+    assert!(!client.connection.halted.is_cancelled());
+    client.end().await;
 }

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use landfall_auth::{Grant, Permissions};
 use tokio::sync::Semaphore;
 
-use super::rig::{CREAT, Client, FRESH, Ground, READ, Reply, WRITE};
+use super::rig::{CREAT, Client, FRESH, Ground, READ, Reply, WRITE, open_fields};
 use crate::sftp::packets;
 
 async fn set_size(client: &mut Client, path: &str, size: u64) -> Reply {
@@ -151,6 +151,64 @@ async fn a_stat_and_a_close_that_are_not_waited_for_are_both_answered() {
         assert_eq!(client.reply(wrote).await.code(), 0);
         assert_eq!(client.reply(closed).await.code(), 0);
         assert_eq!(client.reply(stat).await.size(), 5, "round {round}");
+    }
+    client.end().await;
+}
+
+/// The queue of names is held up meanwhile: by an upload that another session has.
+#[tokio::test]
+async fn what_is_asked_by_name_before_a_close_is_done_before_it() {
+    let ground = Ground::new().await;
+    let mut other = ground.client().await;
+    other.init().await;
+    let held = other.opened("held", FRESH).await;
+    assert_eq!(other.wrote(&held, 0, b"bytes").await.code(), 0);
+    let mut client = ground.client().await;
+    client.init().await;
+    let handle = client.opened("a", FRESH).await;
+    let wrote = client.write(&handle, 0, b"hello world").await;
+    let waits = client.send(3, |out| open_fields(out, "held", WRITE | CREAT)).await;
+    let cut = client.send(9, |out| {
+        packets::string(out, b"a");
+        out.put_u32(1);
+        out.put_u64(5);
+    });
+    let cut = cut.await;
+    let closed = client.send(4, |out| packets::string(out, &handle)).await;
+    for id in [wrote, cut, closed] {
+        assert_eq!(client.reply(id).await.code(), 0);
+    }
+    assert_eq!(client.reply(waits).await.code(), 4);
+    assert_eq!(std::fs::read(ground.on_disk("a")).unwrap(), b"hello");
+    let landings = ground.receipts().await;
+    let landings: Vec<_> = landings.iter().filter(|row| row.path == "/a").map(|row| row.size).collect();
+    assert_eq!(landings, [5], "it landed before it was cut");
+}
+
+/// sshfs has several threads: the next one asks by name while the CLOSE is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_by_name_behind_a_close_sees_what_has_landed() {
+    let ground = Ground::new().await;
+    let mut client = ground.client().await;
+    client.init().await;
+    for round in 0..20 {
+        let handle = client.opened("draft", FRESH).await;
+        let wrote = client.write(&handle, 0, &vec![7; 200_000]).await;
+        let closed = client.send(4, |out| packets::string(out, &handle)).await;
+        let name = format!("name{round}");
+        let renamed = client.send(18, |out| {
+            packets::string(out, b"draft");
+            packets::string(out, name.as_bytes());
+        });
+        let renamed = renamed.await;
+        let stat = client.send(17, |out| packets::string(out, name.as_bytes())).await;
+        let opened = client.send(3, |out| open_fields(out, &name, READ)).await;
+        for id in [wrote, closed, renamed] {
+            assert_eq!(client.reply(id).await.code(), 0, "round {round}");
+        }
+        assert_eq!(client.reply(stat).await.size(), 200_000);
+        let handle = client.reply(opened).await.bytes();
+        assert_eq!(client.close(&handle).await.code(), 0);
     }
     client.end().await;
 }
