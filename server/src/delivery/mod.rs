@@ -6,8 +6,10 @@
 //! | `session.rs` | [`Session`]: every verb |
 //! | `begin.rs` | how an upload begins |
 //! | `upload.rs` | [`Upload`]: bytes on their way, and their landing |
+//! | `copies.rs` | copies on the server |
 //! | `deliver.rs` | the rename that ends a client-side temporary name |
 //! | `hash.rs` | digests of landed files |
+//! | `turns.rs` | whose turn it is where something takes long |
 //! | `tree.rs` | removal of a directory with all in it |
 //! | `policy.rs` | what is allowed: pure decisions |
 //! | `trial.rs` | what the rules say to a file that is not sent |
