@@ -19,6 +19,7 @@ use crate::control::{Control, DataLock, Desk, Health, ListenerHealth};
 use crate::delivery::{Delivery, Ledger, Registry, TemporaryNames};
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::listen::{self, Gate};
+use crate::outbox::Outbox;
 use crate::tls::Tls;
 use crate::{ftp, hostkeys, http, people, private, sftp, telemetry, tls};
 
@@ -59,6 +60,7 @@ where
     let control = Control::bind(&data_dir, &lock).context("opening the control socket")?;
     let addresses = bound.iter().map(|bound| (bound.protocol.to_owned(), bound.address)).collect();
     app.open(bound);
+    app.outbox.start(app.delivery.ledger().news()).await.context("starting the outbox")?;
     tokio::spawn(control.run(app.clone(), app.lifecycle.clone()));
     open(app.clone(), addresses).await?;
 
@@ -119,6 +121,7 @@ pub struct App {
     pub delivery: Arc<Delivery>,
     tls: Option<Arc<Tls>>,
     gate: Arc<Gate>,
+    outbox: Outbox,
     /// Running, draining, cut.
     pub lifecycle: Lifecycle,
     tasks: TaskTracker,
@@ -180,6 +183,8 @@ impl App {
         let users = people::open(&config).await?;
         let homes = people::declare(&config, &users).await?;
         let store = open_store(&config)?;
+        // Before anything becomes an event, so that a sink which is there for the first time misses none.
+        let outbox = Outbox::open(users.database().clone(), &config).await.context("opening the outbox")?;
         let ledger = Ledger::start(users.database().clone());
         let names = TemporaryNames::new(config.storage.temporary_names.clone());
         let delivery = Delivery::new(Arc::new(store), ledger, names);
@@ -215,6 +220,7 @@ impl App {
         Ok(Arc::new(Self {
             users,
             delivery,
+            outbox,
             tls,
             gate: Gate::new(affordable(&config.limits)),
             lifecycle,
@@ -332,10 +338,11 @@ impl App {
             tracing::warn!("some sessions did not end; what they held is suspended at the next start");
         }
         self.delivery.ledger().flush().await;
+        self.outbox.stop().await;
         self.users.database().close().await;
     }
 
-    /// Takes over what may change while running: users, groups, defaults, limits, temporary names, the certificate, and
+    /// Takes over what may change while running: users, groups, defaults, limits, temporary names, sinks, the certificate, and
     /// the parts of `[ftp]` and `[sftp]` that are not listeners. Sessions stay.
     ///
     /// # Errors
@@ -347,6 +354,7 @@ impl App {
         prepare(&self.delivery, homes).await?;
         self.delivery.set_temporary_names(TemporaryNames::new(config.storage.temporary_names.clone()));
         self.gate.set_limits(affordable(&config.limits));
+        self.outbox.reload(&config);
         let (ftp, sftp) = (self.ftp.now(), self.sftp.now());
         self.ftp.set(ftp.reconfigured(config.ftp.clone(), config.limits.clone()));
         self.sftp.set(sftp.reconfigured(config.sftp.clone(), config.limits.clone()));

@@ -7,6 +7,7 @@ mod bench;
 mod cli;
 mod clients;
 mod cuts;
+mod events;
 mod first_start;
 mod flood;
 mod ftp_table;

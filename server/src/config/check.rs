@@ -8,7 +8,7 @@ use landfall_auth::{Factor, check_factors};
 use landfall_storage::VirtualPath;
 
 use super::units::MOST_SECONDS;
-use super::{Config, PassiveHost, TlsHost, TlsPolicy};
+use super::{Config, PassiveHost, TlsHost, TlsPolicy, check_sinks};
 
 /// Longest text before login, in bytes: two screens of a terminal.
 const MAX_BANNER_BYTES: usize = 4096;
@@ -24,15 +24,16 @@ pub(super) struct Finding {
     pub(super) fatal: bool,
 }
 
+/// What was found so far.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    fn error(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn error(&mut self, key: &str, message: impl Into<String>) {
         self.0.push(Finding { key: key.to_owned(), message: message.into(), fatal: true });
     }
 
-    fn warning(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn warning(&mut self, key: &str, message: impl Into<String>) {
         self.0.push(Finding { key: key.to_owned(), message: message.into(), fatal: false });
     }
 }
@@ -50,6 +51,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     people(config, &mut findings);
     factors(config, &mut findings);
     banner(&config.sftp.banner, &mut findings);
+    check_sinks::check(config, &mut findings);
     findings.0
 }
 

@@ -34,6 +34,13 @@ pub fn process() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
+/// Where programs are looked for by their names: all that a program which this one starts is told of the environment.
+#[expect(clippy::disallowed_methods, reason = "the one file that reads the environment")]
+#[must_use]
+pub fn search_path() -> Option<OsString> {
+    std::env::var_os("PATH")
+}
+
 /// What the environment says.
 #[derive(Debug, Default)]
 pub(super) struct Environment {

@@ -115,6 +115,9 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsSt
     for path in [&mut config.storage.staging, &mut config.auth.public_keys_dir] {
         path.take_if(|path| path.as_os_str().is_empty());
     }
+    for (index, sink) in config.sinks.iter_mut().enumerate() {
+        sink.read_secret(&format!("sinks.{index}"))?;
+    }
     config.user_list = Secret::new(environment.users.unwrap_or_default());
     config.user_list_from = environment.users_from;
     let findings = check::check(&config);
@@ -252,8 +255,10 @@ impl Layers {
                 Origin::Default => None,
                 Origin::File(place) | Origin::Environment(place) | Origin::Flag(place) => Some(place),
             };
-            let secret =
-                matches!(error.path.last().map(String::as_str), Some("password" | "password_hash" | "totp_secret"));
+            let secret = matches!(
+                error.path.last().map(String::as_str),
+                Some("password" | "password_hash" | "totp_secret" | "secret")
+            );
             let message = match error.kind {
                 _ if secret => "a string is expected".to_owned(),
                 Kind::UnknownField(field, known) => {

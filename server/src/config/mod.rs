@@ -8,13 +8,14 @@
 //! | `file.rs` | the TOML file as a layer, and the line of each key |
 //! | `unknown.rs` | keys that do not exist, and the nearest that does |
 //! | `plain.rs` | what a parser calls things, in an admin's words |
-//! | `check.rs` | what the values mean together: errors and warnings |
+//! | `check.rs`, `check_sinks.rs` | what the values mean together: errors and warnings |
 //! | `show.rs` | effective values with their origin, secrets redacted |
 //! | `units.rs`, `lists.rs` | values as people write them |
 //! | the others | one section each |
 
 mod auth;
 mod check;
+mod check_sinks;
 mod env;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod load;
 mod plain;
 mod sftp;
 mod show;
+mod sinks;
 mod storage;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
@@ -42,7 +44,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use auth::Auth;
-pub use env::process as process_environment;
+pub use env::{process as process_environment, search_path};
 pub use error::{ConfigError, Problem};
 pub use events::Events;
 pub use ftp::{Ftp, PassiveHost, PortRange, SessionReuse, TlsPolicy};
@@ -53,6 +55,7 @@ pub use limits::Limits;
 pub use load::{Flags, Loaded, LogFormat, LogSettings, Origin, data_dir, load, log_settings};
 pub use sftp::Sftp;
 pub use show::{as_json, as_toml};
+pub use sinks::{Sink, SinkKind, Target};
 pub use storage::{Durability, Storage};
 pub use tls::{Tls, TlsHost};
 pub use units::{ByteSize, Count, Moment, Period, REDACTED, Secret};
@@ -79,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[events]`.
     pub events: Events,
+    /// `[[sinks]]`.
+    pub sinks: Vec<Sink>,
     /// `[auth]`.
     pub auth: Auth,
     /// `[defaults]`.
@@ -107,6 +112,7 @@ impl Default for Config {
             ledger: Ledger::default(),
             limits: Limits::default(),
             events: Events::default(),
+            sinks: Vec::new(),
             auth: Auth::default(),
             defaults: Defaults::default(),
             groups: Vec::new(),

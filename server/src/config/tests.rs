@@ -62,7 +62,7 @@ fn unknown_keys_name_line_and_neighbour() {
         ),
         ("users = [\n{ nmae = \"b\" }]\n", ["line 2", "users.0.nmae", "name?"]),
         ("[[groups]]\nquota = 5\n", ["line 2", "groups.0.quota", "quota_"]),
-        ("[[sinks]]\nkind = \"exec\"\n", ["line 1", "sinks", "this version does not have"]),
+        ("[[sinks]]\nname = \"a\"\nurll = \"x\"\n", ["line 3", "sinks.0.urll", "did you mean sinks.url?"]),
         ("[storage]\nurl = \"s3://bucket\"\n", ["line 2", "storage.url", "this version does not have"]),
     ] {
         let error = refusal(text, &[]);

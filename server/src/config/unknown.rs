@@ -3,7 +3,7 @@
 
 use figment::value::{Dict, Value};
 
-use super::{Config, DeclaredGroup, DeclaredUser, TlsHost};
+use super::{Config, DeclaredGroup, DeclaredUser, Sink, TlsHost};
 
 /// A key that holds a value.
 pub(super) struct Leaf {
@@ -77,6 +77,7 @@ fn walk(at: &mut Vec<String>, file: &Dict, schema_here: &Dict, all: &[String], f
                     "users" => schema(DeclaredUser::default()),
                     "groups" => schema(DeclaredGroup::default()),
                     "hosts" => schema(TlsHost::default()),
+                    "sinks" => schema(Sink::default()),
                     _ => Dict::new(),
                 };
                 for (index, item) in items.iter().enumerate() {
@@ -97,9 +98,6 @@ fn walk(at: &mut Vec<String>, file: &Dict, schema_here: &Dict, all: &[String], f
 pub(super) fn planned(path: &str) -> Option<&'static str> {
     match path {
         "storage.url" => Some("this version does not have object storage; set storage.root to a directory"),
-        "sinks" => {
-            Some("this version does not have [[sinks]]; follow what lands by `landfall uploads --follow --json`")
-        }
         _ => None,
     }
 }

@@ -2,12 +2,14 @@
 //! how writes come to share a commit is the writer's.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use landfall_auth::Database;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::migrate::Migrator;
+use tokio::sync::Notify;
 
 pub use super::query::{Filter, QUERY_ROWS, Record, query};
 use super::refusal::Refusal;
@@ -110,6 +112,13 @@ pub(super) enum Write {
     Forget(SystemTime),
 }
 
+impl Write {
+    /// Does it bring an event with it?
+    pub(super) fn is_an_event(&self) -> bool {
+        matches!(self, Self::Settle(..) | Self::Note(_) | Self::End { .. })
+    }
+}
+
 /// The ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
@@ -130,6 +139,12 @@ impl Ledger {
     /// What the database says.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         sqlx::query("SELECT 1 FROM receipts LIMIT 1").fetch_optional(self.database.pool()).await.map(drop)
+    }
+
+    /// Told when there are new events.
+    #[must_use]
+    pub fn news(&self) -> Arc<Notify> {
+        self.writer.news()
     }
 
     /// Resolves when everything that waits has been written.

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use landfall_auth::{Database, Sync};
+use tokio::sync::Notify;
 
 use super::ledger::Write;
 use super::refusal::Refusal;
@@ -36,6 +37,8 @@ struct Queue {
     waiting: Mutex<VecDeque<Waiting>>,
     /// Whose turn it is to take what waits; held until all of that is done.
     turn: Mutex<()>,
+    /// Told when a commit has brought events.
+    news: Arc<Notify>,
 }
 
 /// A write under way; `wait` for its commit on a thread that may block.
@@ -61,7 +64,8 @@ fn unwritable(detail: &str) -> Refusal {
 
 impl Writer {
     pub(super) fn start(database: Database) -> Self {
-        let queue = Arc::new(Queue { database, waiting: Mutex::default(), turn: Mutex::default() });
+        let queue =
+            Arc::new(Queue { database, waiting: Mutex::default(), turn: Mutex::default(), news: Arc::default() });
         let (wake, woken) = sync_channel(1);
         let own = queue.clone();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
@@ -70,6 +74,11 @@ impl Writer {
             tracing::error!(%error, "the ledger has no thread of its own");
         }
         Self { queue, wake }
+    }
+
+    /// Told when a commit has brought events.
+    pub(super) fn news(&self) -> Arc<Notify> {
+        self.queue.news.clone()
     }
 
     /// Begins a write that is waited for at once.
@@ -172,11 +181,16 @@ impl Queue {
         let connection = self.database.writer()?;
         // IMMEDIATE: no other process may write between our first statement and our last.
         run(&connection, "BEGIN IMMEDIATE", [])?;
+        let mut events = false;
         for write in writes {
             carry_out(&connection, write)?;
+            events |= write.is_an_event();
         }
         run(&connection, "COMMIT", [])?;
         connection.keep();
+        if events {
+            self.news.notify_one();
+        }
         Ok(())
     }
 }

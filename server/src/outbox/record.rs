@@ -25,6 +25,14 @@ macro_rules! event_of_receipt {
 
 const RECORD: &str = event_of_receipt!("", "", "id = ?");
 
+/// Numbers below `?1`, in the order of the ledger: newest last.
+pub(super) const REBUILD: &str = event_of_receipt!(
+    "seq, ",
+    "?1 - row_number() OVER (ORDER BY receipts.seq DESC), ",
+    "status IN ('landed', 'refused') AND changed >= ?2 AND (?3 IS NULL OR user = ?3) \
+     AND NOT EXISTS (SELECT 1 FROM events WHERE events.id = receipts.id || '-' || receipts.status)"
+);
+
 /// Writes the event that tells the receipt's row as it stands now, as part of the caller's transaction.
 ///
 /// # Errors

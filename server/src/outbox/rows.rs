@@ -45,6 +45,55 @@ pub async fn query(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Event>, sql
     rows.iter().rev().map(event).collect()
 }
 
+/// An event that a sink did not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// The sink.
+    pub sink: String,
+    /// Its first failure, RFC 3339 in UTC.
+    pub since: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How it failed last.
+    pub error: String,
+    /// The event.
+    pub event: Event,
+}
+
+/// The newest events that sinks have set aside, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn parked(
+    pool: &SqlitePool,
+    sink: Option<&str>,
+    user: Option<&str>,
+    most: u32,
+) -> Result<Vec<Parked>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT events.seq, id, type, events.user, subject, time, data, sink, since, attempts, error \
+         FROM parked JOIN events ON events.seq = parked.seq WHERE (?1 IS NULL OR sink = ?1) \
+         AND (?2 IS NULL OR parked.user = ?2) ORDER BY parked.seq DESC LIMIT ?3",
+    )
+    .bind(sink)
+    .bind(user)
+    .bind(most)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .rev()
+        .map(|row| {
+            Ok(Parked {
+                sink: row.try_get(7)?,
+                since: Moment(from_millis(row.try_get(8)?)).in_full(),
+                attempts: row.try_get(9)?,
+                error: row.try_get(10)?,
+                event: event(row)?,
+            })
+        })
+        .collect()
+}
+
 pub(super) fn event(row: &SqliteRow) -> Result<Event, sqlx::Error> {
     Ok(Event {
         seq: row.try_get(0)?,

@@ -1,6 +1,7 @@
 //! Certificates and TLS configurations, reloaded without dropping sessions. Knows no protocol above TLS.
 
 mod certificate;
+mod client;
 pub mod tickets;
 
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ use rustls::sign::CertifiedKey;
 use self::certificate::{Files, Stamp};
 use crate::config;
 use crate::lifecycle::Lifecycle;
+
+pub use client::client;
 
 /// Sessions of clients without ticket support that can be resumed at a time.
 const SESSIONS_KEPT: usize = 4_096;
@@ -52,6 +55,9 @@ pub enum TlsError {
         /// Why not.
         source: rustls::Error,
     },
+    /// This server has no authorities whose certificates it could believe.
+    #[error("the system has no certificates of public authorities; name a file of some (ca)")]
+    NoAuthorities,
     /// The TLS library cannot start.
     #[error("TLS cannot start: {0}")]
     Library(#[from] rustls::Error),

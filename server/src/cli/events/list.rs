@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::uploads::Since;
-use crate::outbox::rows::{self, Filter};
+use crate::outbox::rows::{self, Filter, Parked};
 use crate::outbox::{Event, EventType};
 
 /// How often `--follow` looks for new events.
@@ -18,7 +18,8 @@ const USUAL_ROWS: u32 = 1_000;
 const EXAMPLES: &str = "\
 Examples:
   landfall events list --since 24h --user acme
-  landfall events list --type landed --follow --json";
+  landfall events list --type landed --follow --json
+  landfall events list --parked --sink shop";
 
 /// Show events, oldest first.
 ///
@@ -35,6 +36,12 @@ pub(super) struct List {
     /// Of this type only: landed, refused, suspended, quiet, or the name in full.
     #[arg(long, value_name = "TYPE")]
     r#type: Option<EventType>,
+    /// What sinks did not take for as long as their park_after, with the last error.
+    #[arg(long, conflicts_with_all = ["type", "follow", "since"])]
+    parked: bool,
+    /// Parked by this sink only.
+    #[arg(long, value_name = "S", requires = "parked")]
+    sink: Option<String>,
     /// The newest so many [default: 1000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(rows::QUERY_ROWS)))]
     limit: Option<u32>,
@@ -48,6 +55,9 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        if self.parked {
+            return self.run_parked(context);
+        }
         let mut filter = Filter {
             user: self.user.clone(),
             kind: self.r#type,
@@ -76,6 +86,35 @@ impl List {
         })?;
         let (events, source) = found.unwrap_or_default();
         self.print(&events, &source, true)
+    }
+
+    fn run_parked(self, context: &Context) -> anyhow::Result<()> {
+        let most = self.limit.unwrap_or(USUAL_ROWS);
+        let found = context.with_users_if_any(async |loaded, users| {
+            let parked =
+                rows::parked(users.database().pool(), self.sink.as_deref(), self.user.as_deref(), most).await?;
+            Ok((parked, loaded.config.events.source))
+        })?;
+        let (parked, source) = found.unwrap_or_default();
+        if self.json {
+            return parked.iter().try_for_each(|parked| {
+                output::json_line(&serde_json::json!({
+                    "sink": parked.sink, "since": parked.since, "attempts": parked.attempts, "error": parked.error,
+                    "event": parked.event.envelope(&source),
+                }))
+            });
+        }
+        if parked.is_empty() {
+            return Ok(output::line("nothing is parked")?);
+        }
+        let rows: Vec<[String; 6]> = parked
+            .into_iter()
+            .map(|Parked { sink, since, attempts, error, event }| {
+                let since = since.get(..19).unwrap_or_default().to_owned() + "Z";
+                [since, sink, event.user, event.id, attempts.to_string(), error]
+            })
+            .collect();
+        Ok(output::text(&output::table(["FAILING SINCE", "SINK", "USER", "ID", "ATTEMPTS", "ERROR"], &rows))?)
     }
 
     fn print(&self, events: &[Event], source: &str, first: bool) -> anyhow::Result<()> {
