@@ -88,14 +88,13 @@ impl Exec {
         });
         let outputs = [tokio::spawn(collect(stdout)), tokio::spawn(collect(stderr))];
         let ended = timeout(most, child.wait()).await;
-        match &ended {
+        if ended.is_ok() {
             // Its number may belong to somebody else from now on.
-            Ok(_) => group.0 = None,
-            Err(_) => {
-                group.kill();
-                // Or else it would stay a zombie.
-                drop(child.wait().await);
-            }
+            group.0 = None;
+        } else {
+            group.kill();
+            // Or else it would stay a zombie.
+            drop(child.wait().await);
         }
         feed.abort();
         for (name, output) in ["stdout", "stderr"].into_iter().zip(outputs) {
@@ -145,7 +144,7 @@ fn log(sink: &str, id: &str, stream: &str, output: &[u8]) {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     async fn tell(command: &[&str], most: Duration) -> Result<String, Failure> {
         let command: Vec<String> = command.iter().map(|part| (*part).to_owned()).collect();

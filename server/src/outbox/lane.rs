@@ -194,7 +194,7 @@ mod tests {
             next.duration_since(at(0)).ok().map(|pause| pause.as_millis())
         };
         assert_eq!((pause(0.0, None), pause(1.0, None)), (Some(750), Some(1_250)));
-        assert_eq!(pause(0.0, Some(Duration::from_secs(60))), Some(60_000));
+        assert_eq!(pause(0.0, Some(Duration::from_mins(1))), Some(60_000));
     }
 
     #[test]

@@ -94,13 +94,11 @@ impl Sink {
         match &self.way {
             Way::Webhook(webhook) => {
                 let told = webhook.tell(line, &event.id, &body, crate::clock::now());
-                match tokio::time::timeout(self.timeout, told).await {
-                    Ok(told) => told,
-                    Err(_) => {
-                        *line = Line::default();
-                        Err(Failure::Timeout(self.timeout))
-                    }
+                if let Ok(told) = tokio::time::timeout(self.timeout, told).await {
+                    return told;
                 }
+                *line = Line::default();
+                Err(Failure::Timeout(self.timeout))
             }
             Way::Exec(exec) => exec.tell(&self.name, &event.id, &event.kind, &body, self.timeout).await,
             Way::Broken(fault) => Err(Failure::Unusable(fault.clone())),

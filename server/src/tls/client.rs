@@ -14,18 +14,15 @@ use super::{TlsError, provider};
 /// [`TlsError`], also when the system has no authorities.
 pub fn client(authorities: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(path) => {
-            for certificate in read_chain(path)? {
-                roots.add(certificate).map_err(|source| TlsError::Unfit { path: path.to_owned(), source })?;
-            }
+    if let Some(path) = authorities {
+        for certificate in read_chain(path)? {
+            roots.add(certificate).map_err(|source| TlsError::Unfit { path: path.to_owned(), source })?;
         }
-        None => {
-            // Of what the system has, what cannot be read is no authority.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TlsError::NoAuthorities);
-            }
+    } else {
+        // Of what the system has, what cannot be read is no authority.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthorities);
         }
     }
     Ok(ClientConfig::builder_with_provider(Arc::new(provider()))

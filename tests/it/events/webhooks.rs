@@ -58,7 +58,7 @@ fn the_example_receiver_gets_each_event_once_and_in_order() {
 /// Uploads, and seconds of silence, in the test of a receiver that fails; `tests/torture/events` for more.
 fn torture() -> (usize, Duration) {
     let number = |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
-    (number("TORTURE_UPLOADS", 60), Duration::from_secs(number("TORTURE_DOWN_SECONDS", 2) as u64))
+    (number("TORTURE_UPLOADS", 16), Duration::from_secs(number("TORTURE_DOWN_SECONDS", 2) as u64))
 }
 
 #[test]
