@@ -28,6 +28,8 @@ const MAX_REPLY_BYTES: u64 = 64 * 1_048_576;
 const ASK_SECONDS: u64 = 5;
 /// From the question to the end of the answer.
 const ANSWER_SECONDS: u64 = 30;
+/// How often the socket is tried again that a full disk had no room for.
+const BIND_RETRY: Duration = Duration::from_secs(2);
 /// Askers at a time.
 const ASKERS: usize = 16;
 /// Longest path that fits into a socket address of the system, in bytes.
@@ -165,15 +167,31 @@ pub fn ask(data_dir: &Path, request: &Request) -> Result<Reply, AskError> {
 
 /// The server's end of the socket.
 pub struct Control {
-    listener: UnixListener,
+    data_dir: PathBuf,
+    /// None while there is no room for it.
+    listener: Option<UnixListener>,
 }
 
 impl Control {
     /// Binds the socket. What a crash left there is removed: the lock tells that nobody uses it.
     ///
+    /// A full disk may have no room for its name. The server starts all the same, so that its users can make room, and
+    /// [`Control::run`] tries again until there is.
+    ///
     /// # Errors
     /// What the system says.
     pub fn bind(data_dir: &Path, _lock: &DataLock) -> io::Result<Self> {
+        let listener = match Self::listen(data_dir) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                tracing::warn!(%error, "no room for the control socket; until then no command finds this server");
+                None
+            }
+            other => Some(other?),
+        };
+        Ok(Self { data_dir: data_dir.to_owned(), listener })
+    }
+
+    fn listen(data_dir: &Path) -> io::Result<UnixListener> {
         use socket2::{Domain, SockAddr, Socket, Type};
         let name = SocketName::of(data_dir)?;
         match std::fs::remove_file(&name.path) {
@@ -186,18 +204,34 @@ impl Control {
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
         socket.bind(&SockAddr::unix(&name.path)?)?;
         socket.listen(i32::try_from(ASKERS).unwrap_or(i32::MAX))?;
-        Ok(Self { listener: UnixListener::from_std(socket.into())? })
+        UnixListener::from_std(socket.into())
+    }
+
+    /// The socket, as soon as there is room for it.
+    async fn listener(self) -> UnixListener {
+        let mut listener = self.listener;
+        loop {
+            if let Some(listener) = listener {
+                return listener;
+            }
+            tokio::time::sleep(BIND_RETRY).await;
+            listener = Self::listen(&self.data_dir).ok();
+        }
     }
 
     /// Answers until everything must stop.
     pub async fn run<D: Desk>(self, desk: Arc<D>, lifecycle: Lifecycle) {
         let askers = Arc::new(Semaphore::new(ASKERS));
+        let listener = tokio::select! {
+            () = lifecycle.cut() => return,
+            listener = self.listener() => listener,
+        };
         loop {
             // Closed never: the semaphore is ours.
             let Ok(place) = askers.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = lifecycle.cut() => return,
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::commit::GroupCommit;
 use crate::disk::{Disk, Faults};
@@ -402,19 +403,31 @@ fn refuse_nesting(root: &Path, staging: &Path) -> Result<()> {
 }
 
 /// Does once what every upload will do: makes a file and a link in `folder`, and renames the file into the root.
+///
+/// On a full disk there may be no room for them. The server starts all the same, so that its users can make room: there,
+/// a file that does not exist is renamed, since the kernel compares the mounts before it looks for the file.
 fn probe(folder: &OwnedFd, root: &Dir) -> Result<()> {
     let id = UploadId::fresh();
     let (file, link) = (format!("{id}.part"), format!("{id}.meta"));
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    drop(rustix::fs::openat(folder, &file, flags, Mode::RUSR | Mode::WUSR)?);
     let result = probe_names(folder, root, &file, &link);
     let _ = rustix::fs::unlinkat(folder, &file, AtFlags::empty());
     let _ = rustix::fs::unlinkat(folder, &link, AtFlags::empty());
-    result
+    match result {
+        Err(Error::NoSpace) => match rustix::fs::renameat(folder, &file, root, RESERVED_NAME) {
+            Err(Errno::NOENT) => Ok(()),
+            other => Ok(other?),
+        },
+        other => other,
+    }
 }
 
 fn probe_names(folder: &OwnedFd, root: &Dir, file: &str, link: &str) -> Result<()> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    drop(rustix::fs::openat(folder, file, flags, Mode::RUSR | Mode::WUSR)?);
     rustix::fs::symlinkat("probe\n/", folder, link).map_err(|error| {
+        if matches!(error, Errno::NOSPC | Errno::DQUOT) {
+            return Error::NoSpace;
+        }
         let text = format!("the staging folder's file system refuses symbolic links ({error}), which uploads need");
         Error::Io(io::Error::new(io::ErrorKind::Unsupported, text))
     })?;

@@ -36,7 +36,7 @@ pub use ledger::Row;
 pub use peer::Peer;
 pub use photographs::{Photograph, pattern, photographs};
 pub use proxy::{Fault, Proxy};
-pub use server::{Builder, Server};
+pub use server::{Builder, Server, binary};
 pub use sftp::{Handed, Requests, Sftp, Stranger};
 pub use ssh::Ssh;
 pub use watcher::{Sight, Watcher};

@@ -421,8 +421,12 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 }
 
 /// The binary beside this test, which must be as new as the sources.
+///
+/// # Panics
+/// Where there is none, or an older one.
 #[track_caller]
-fn binary() -> &'static Path {
+#[must_use]
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test is a program");

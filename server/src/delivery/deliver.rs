@@ -72,7 +72,10 @@ fn deliver(
     let landed = match rename_landed(shared, store_from, store_to, true) {
         Ok(landed) => landed,
         Err(refusal) => {
-            ledger.withdraw(&temporary.id);
+            // If it has gone, its new name is visible though not synced: then the intent stays, and the next start decides.
+            if shared.delivery.store.stat(store_from).is_ok() {
+                ledger.withdraw(&temporary.id);
+            }
             return Err(refusal);
         }
     };

@@ -12,7 +12,7 @@ use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
 
 pub use super::query::{Filter, QUERY_ROWS, Record, query};
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use super::writer::{Pending, Writer};
 
 /// The ledger's tables; versions 1001 and up, since `auth` keeps its own in the same database.
@@ -107,6 +107,7 @@ pub(super) enum Write {
     Note(Entry),
     Withdraw(String),
     End { id: String, reason: String },
+    Holds { id: String, size: u64 },
     Remove(String),
     UnderWay(Entry),
     Forget(SystemTime),
@@ -116,6 +117,32 @@ impl Write {
     /// Does it bring an event with it?
     pub(super) fn is_an_event(&self) -> bool {
         matches!(self, Self::Settle(..) | Self::Note(_) | Self::End { .. })
+    }
+
+    /// True if the name is visible already: the row is owed to it, whatever becomes of the request.
+    pub(super) fn tells_what_is_visible(&self) -> bool {
+        matches!(self, Self::Settle(..) | Self::SettleTemporary(..))
+    }
+
+    /// True if `older`, written after this, would bring back what is no more.
+    pub(super) fn outdates(&self, older: &Self) -> bool {
+        let superseded = match (self, older) {
+            (Self::Settle(_, Some(by)) | Self::SettleTemporary(_, Some(by)), Self::Note(entry)) => {
+                entry.status == Status::Suspended && entry.user == by.user && entry.path == by.path
+            }
+            _ => false,
+        };
+        superseded || self.id().is_some_and(|id| older.id() == Some(id))
+    }
+
+    fn id(&self) -> Option<&str> {
+        match self {
+            Self::Intend(intent) => Some(&intent.id),
+            Self::Settle(entry, _) | Self::Note(entry) | Self::UnderWay(entry) => Some(&entry.id),
+            Self::SettleTemporary(temporary, _) => Some(&temporary.id),
+            Self::Withdraw(id) | Self::Remove(id) | Self::End { id, .. } | Self::Holds { id, .. } => Some(id),
+            Self::Forget(_) => None,
+        }
     }
 }
 
@@ -160,12 +187,12 @@ impl Ledger {
 
     /// Writes a receipt and takes its intent back, in one transaction. Blocks.
     pub(super) fn settle(&self, entry: Entry, superseded: Option<Superseded>) -> Result<(), Refusal> {
-        self.writer.begin(Write::Settle(entry, superseded)).wait()
+        self.writer.begin(Write::Settle(entry, superseded)).wait().map_err(owed)
     }
 
     /// The same for a file that landed under a temporary name: no receipt yet.
     pub(super) fn settle_temporary(&self, temporary: Temporary, superseded: Option<Superseded>) -> Result<(), Refusal> {
-        self.writer.begin(Write::SettleTemporary(temporary, superseded)).wait()
+        self.writer.begin(Write::SettleTemporary(temporary, superseded)).wait().map_err(owed)
     }
 
     /// Takes an intent back: nothing became visible.
@@ -181,6 +208,11 @@ impl Ledger {
     /// Turns the row of a suspended upload whose bytes are gone into a refusal with that reason.
     pub(super) fn end(&self, id: &str, reason: &str) {
         self.writer.post(Write::End { id: id.to_owned(), reason: reason.to_owned() });
+    }
+
+    /// Corrects the size in the row of a suspended upload.
+    pub(super) fn holds(&self, id: &str, size: u64) {
+        self.writer.post(Write::Holds { id: id.to_owned(), size });
     }
 
     /// Removes the row of a suspended upload that its owner gave up.
@@ -300,10 +332,36 @@ impl Ledger {
             .collect()
     }
 
-    /// Identities of uploads that the ledger calls suspended.
-    pub(super) async fn suspended_ids(&self) -> Result<Vec<String>, sqlx::Error> {
-        sqlx::query_scalar("SELECT id FROM receipts WHERE status = 'suspended'").fetch_all(self.database.pool()).await
+    /// True if a file of that user has landed under that path at that time or later.
+    pub(super) async fn has_landed_since(&self, user: &str, path: &str, time: SystemTime) -> Result<bool, sqlx::Error> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT seq FROM receipts INDEXED BY receipts_by_changed \
+             WHERE changed >= ?1 AND landed >= ?1 AND user = ?2 AND path = ?3 LIMIT 1",
+        )
+        .bind(millis(time))
+        .bind(user)
+        .bind(path)
+        .fetch_optional(self.database.pool())
+        .await?;
+        Ok(found.is_some())
     }
+
+    /// Uploads that the ledger calls suspended: identity, and bytes held by its account.
+    pub(super) async fn suspended_sizes(&self) -> Result<HashMap<String, u64>, sqlx::Error> {
+        let rows = sqlx::query("SELECT id, size FROM receipts WHERE status = 'suspended'")
+            .fetch_all(self.database.pool())
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?)))).collect()
+    }
+}
+
+/// What a client is told whose file is visible and whose receipt is owed.
+fn owed(refusal: Refusal) -> Refusal {
+    let sentence = match refusal.reason {
+        Reason::NoSpace => "no space left for the receipt; the file is there, and its receipt follows",
+        _ => "the receipt could not be written; the file is there, and its receipt follows",
+    };
+    Refusal::new(refusal.reason, sentence)
 }
 
 pub(super) fn millis(time: SystemTime) -> i64 {

@@ -9,7 +9,7 @@ use landfall_storage::{Kind, Suspended, VirtualPath};
 use super::Delivery;
 use super::digest::RunningDigest;
 use super::ledger::{Entry, Intent, Status, Temporary, UnderWay};
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 
 /// Stands in rows whose connection nobody remembers.
 const UNKNOWN: &str = "unknown";
@@ -21,21 +21,37 @@ impl Delivery {
     /// What database or storage say: the server must not start on a ledger that it cannot trust.
     pub async fn reconcile(self: &Arc<Self>, homes: HashMap<String, String>) -> Result<(), Refusal> {
         let intents = self.ledger.intents().await.map_err(Refusal::internal)?;
-        let suspended = self.ledger.suspended_ids().await.map_err(Refusal::internal)?;
+        let suspended = self.ledger.suspended_sizes().await.map_err(Refusal::internal)?;
         let under_way = self.ledger.were_under_way().await.map_err(Refusal::internal)?;
-        let delivery = self.clone();
+        let (delivery, runtime) = (self.clone(), tokio::runtime::Handle::current());
         let reconciled = tokio::task::spawn_blocking(move || {
             let staged = delivery.store.all_staged();
             let ids: HashSet<&str> = staged.iter().map(|staged| staged.id.as_str()).collect();
             for intent in intents {
-                delivery.settle_intent(&intent, ids.contains(intent.id.as_str()))?;
+                match delivery.settle_intent(&intent, ids.contains(intent.id.as_str())) {
+                    // The ledger owes the row, and the intent stays until it is written.
+                    Err(refusal) if refusal.reason == Reason::NoSpace => {}
+                    settled => settled?,
+                }
             }
-            for id in suspended.iter().filter(|id| !ids.contains(id.as_str())) {
+            for id in suspended.keys().filter(|id| !ids.contains(id.as_str())) {
                 delivery.ledger.end(id, "the bytes that had come are gone from staging");
             }
-            let known: HashSet<&str> = suspended.iter().map(String::as_str).collect();
-            for staged in staged.iter().filter(|staged| !known.contains(staged.id.as_str())) {
+            for staged in &staged {
+                if let Some(size) = suspended.get(staged.id.as_str()) {
+                    // Resumed, and cut off again by the server's end; or a power cut has taken the last of it.
+                    if *size != staged.size {
+                        delivery.ledger.holds(staged.id.as_str(), staged.size);
+                    }
+                    continue;
+                }
                 let entry = suspension(staged, homes.get(&staged.owner), under_way.get(staged.id.as_str()));
+                let landed = delivery.ledger.has_landed_since(&entry.user, &entry.path, staged.modified);
+                if runtime.block_on(landed).map_err(Refusal::internal)? {
+                    // Outdated by that landing, and only its removal had failed.
+                    delivery.store.discard_staged(&staged.owner, &staged.path)?;
+                    continue;
+                }
                 tracing::warn!(
                     user = entry.user,
                     path = entry.path,

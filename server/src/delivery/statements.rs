@@ -29,6 +29,10 @@ const END: &str = "INSERT OR REPLACE INTO receipts \
      (id, user, path, size, protocol, client_address, changed, status, reason, started) \
      SELECT id, user, path, size, protocol, client_address, ?, 'refused', ?, started \
      FROM receipts WHERE id = ? AND status = 'suspended'";
+const HOLDS: &str = "INSERT OR REPLACE INTO receipts \
+     (id, user, path, size, protocol, client_address, changed, status, reason, started) \
+     SELECT id, user, path, ?, protocol, client_address, ?, status, reason, started \
+     FROM receipts WHERE id = ? AND status = 'suspended'";
 
 /// Carries out one write, as part of the caller's transaction.
 pub(super) fn carry_out(connection: &Connection, write: &Write) -> Result<()> {
@@ -85,6 +89,11 @@ pub(super) fn carry_out(connection: &Connection, write: &Write) -> Result<()> {
         Write::End { id, reason } => {
             let ended = connection.prepare_cached(END)?.execute(params![millis(crate::clock::now()), reason, id])?;
             if ended > 0 { record(connection, id) } else { Ok(()) }
+        }
+        Write::Holds { id, size } => {
+            run(END_UNDER_WAY, params![id])?;
+            run(HOLDS, params![signed(*size), millis(crate::clock::now()), id])?;
+            record(connection, id)
         }
         Write::Forget(time) => run(FORGET_TEMPORARIES, params![millis(*time)]),
     }

@@ -1,6 +1,7 @@
 //! The room as a whole over a real store and a real database.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod crash;
 mod cut;
 mod events;
 mod hash;
@@ -488,23 +489,6 @@ async fn a_crash_between_intent_and_receipt_is_settled_at_the_start() {
     );
     assert!(room.delivery.ledger.intents().await.unwrap().is_empty());
     assert!(room.delivery.ledger.temporary("/acme/x.part").await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn suspended_rows_follow_what_is_staged() {
-    let room = Room::new().await;
-    let session = room.session("acme", Grant::default()).await;
-    cut_off(&session, "/kept.jpg", b"hel").await;
-    drop(session);
-    room.ledger().await;
-    sqlx::query("DELETE FROM receipts").execute(room.database.pool()).await.unwrap();
-    let room = room.restart().await;
-    let row = room.ledger().await.pop().unwrap();
-    assert_eq!((row.path.as_str(), row.status.as_str(), row.size), ("/kept.jpg", "suspended", 3));
-    room.delivery.sweep(Duration::ZERO, None).await.unwrap();
-    let row = room.ledger().await.pop().unwrap();
-    assert_eq!((row.status.as_str(), row.reason.is_some()), ("refused", true));
-    assert!(room.delivery.store.all_staged().is_empty());
 }
 
 #[tokio::test]
