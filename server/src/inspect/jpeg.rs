@@ -216,9 +216,9 @@ impl Picture {
                 Part { component: *component, dc: table(&self.dc, *dc), ac: table(&self.ac, *ac) }
             })
             .collect();
-        let needs_dc = !header.progressive || (header.first == 0 && !header.refines);
-        let needs_ac = !header.progressive || header.first > 0;
-        if parts.iter().any(|part| (needs_dc && part.dc.is_none()) || (needs_ac && part.ac.is_none())) {
+        let first_codes = !header.progressive || (header.first == 0 && !header.refines);
+        let further_codes = !header.progressive || header.first > 0;
+        if parts.iter().any(|part| (first_codes && part.dc.is_none()) || (further_codes && part.ac.is_none())) {
             // Motion JPEG leaves out the usual tables. Nothing later can be followed either.
             return self.search(window, offset);
         }

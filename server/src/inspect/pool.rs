@@ -66,7 +66,8 @@ impl Pool {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => {
                 let mut findings = catch_unwind(AssertUnwindSafe(|| kind_alone(&timed))).unwrap_or_default();
-                findings.fault = Some(Fault::new("content brings its decoder down"));
+                let title = findings.kind.map_or("file", |kind| kind.title());
+                findings.fault = Some(Fault::new(format!("{title} brings its decoder down")));
                 Ok(findings)
             }
         }
@@ -102,7 +103,7 @@ struct Late;
 
 /// Decoders wrap errors of what they read from into their own kinds; this one survives by its kind.
 fn is_late(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Late>())
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Late>)
 }
 
 impl Source for Timed<'_> {

@@ -53,7 +53,7 @@ fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     digest.update(name);
     digest.update(content);
     let length = u32::try_from(content.len()).unwrap().to_be_bytes();
-    [&length, &name[..], content, &digest.finalize().to_be_bytes()].concat()
+    [&length[..], name, content, &digest.finalize().to_be_bytes()].concat()
 }
 
 fn png(width: u32, height: u32, rows: &[u8]) -> Vec<u8> {
@@ -77,7 +77,7 @@ fn tiff(offset: u32, length: u32, next: u32) -> Vec<u8> {
 }
 
 fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    [&u32::try_from(content.len() + 8).unwrap().to_be_bytes(), &name[..], content].concat()
+    [&u32::try_from(content.len() + 8).unwrap().to_be_bytes()[..], name, content].concat()
 }
 
 /// Two items' worth of an AVIF: the primary one is `size`, its data `length` bytes from `offset` on.
@@ -111,11 +111,11 @@ fn what_files_are() {
         (written(ImageFormat::Gif), Some(ContentType::Gif), some),
         (written(ImageFormat::WebP), Some(ContentType::Webp), some),
         (written(ImageFormat::Tiff), Some(ContentType::Tiff), some),
-        (avif(260, 10), Some(ContentType::Avif), some),
+        (avif(160, 10), Some(ContentType::Avif), some),
         (boxed(b"ftyp", b"mif1\0\0\0\0heic"), Some(ContentType::Heic), None),
         (boxed(b"ftyp", b"isom\0\0\0\0mp42"), None, None),
-        ([&[b' '; 1_000], &b"%PDF-1.4"[..]].concat(), Some(ContentType::Pdf), None),
-        ([&[b' '; 1_025], &b"%PDF-1.4"[..]].concat(), None, None),
+        ([&[b' '; 1_000][..], &b"%PDF-1.4"[..]].concat(), Some(ContentType::Pdf), None),
+        ([&[b' '; 1_025][..], &b"%PDF-1.4"[..]].concat(), None, None),
         (zip(), Some(ContentType::Zip), None),
         ([&b"PK\x05\x06"[..], &[0; 18]].concat(), Some(ContentType::Zip), None),
         (b"a;b\n1;\"2;\n3\"\n".to_vec(), Some(ContentType::Csv), None),
@@ -136,7 +136,7 @@ fn what_files_are() {
 #[test]
 fn what_is_whole_is_accepted_and_nothing_less() {
     let formats = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Tiff];
-    let files = formats.into_iter().map(written).chain([avif(260, 10), zip(), png(3, 2, &[0; 8])]);
+    let files = formats.into_iter().map(written).chain([avif(160, 10), zip(), png(3, 2, &[0; 8])]);
     for bytes in files {
         let whole = look(&bytes, Depth::Decode);
         assert_eq!(whole.fault, None, "{:?}", whole.kind);
@@ -157,7 +157,7 @@ fn what_is_wrong_is_said() {
     let ended = [&jpeg[..jpeg.len() / 2], &[0xff, 0xd9]].concat();
     assert!(fault(&ended).unwrap().starts_with("JPEG has an end marker after only "), "{:?}", fault(&ended));
     assert!(fault(&jpeg[..jpeg.len() - 2]).is_some());
-    assert_eq!(fault(&[&jpeg, &b"trailing"[..]].concat()), None);
+    assert_eq!(fault(&[&jpeg[..], b"trailing"].concat()), None);
     let text = fault(&jpeg[..jpeg.len() * 4 / 5]).unwrap();
     assert!(text.starts_with("JPEG ends after ") && text.ends_with(" % of its scan data"), "{text}");
 
@@ -175,7 +175,7 @@ fn what_is_wrong_is_said() {
     let said = format!("WebP says {} bytes and has 100", super::fault::number(webp.len() as u64));
     assert_eq!(fault(&webp[..100]).unwrap(), said);
 
-    assert_eq!(fault(&tiff(8, 99, 0)).unwrap(), "TIFF has 55 % of the data of its picture, and ends at byte 62");
+    assert_eq!(fault(&tiff(8, 99, 0)).unwrap(), "TIFF has 54 % of the data of its picture, and ends at byte 62");
     assert_eq!(fault(&tiff(8, 9, 8)).unwrap(), "TIFF has directories without end");
     assert!(fault(&avif(260, 1_000)).unwrap().starts_with("AVIF item 1 reaches to byte 1,260 of "));
     assert_eq!(fault(b"%PDF-1.4 startxref 0 %%EO").unwrap(), "PDF ends without its %%EOF");
@@ -188,11 +188,11 @@ fn bombs_cost_little_and_are_refused() {
     let giant = png(0x7fff_ffff, 0x7fff_ffff, &[0; 1_000]);
     assert!(fault(&giant).unwrap().starts_with("PNG has only 0 % of its pixel data"));
     // One whose pixels are there, packed a thousand times, is whole; decoding it is refused by its size.
-    let large = png(20_000, 20_000, &vec![0; 20_001 * 20_000]);
+    let large = png(12_000, 12_000, &vec![0; 12_001 * 12_000]);
     assert!(large.len() < 1_000_000);
     assert_eq!(fault(&large), None);
     let refused = look(&large, Depth::Decode).fault.unwrap().to_string();
-    assert_eq!(refused, "PNG has 20,000 x 20,000 pixels, and at most 134,217,728 are decoded");
+    assert_eq!(refused, "PNG has 12,000 x 12,000 pixels, and at most 134,217,728 are decoded");
     // Texts stay as they are packed.
     let mut text = png(1, 1, &[0, 0]);
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -212,7 +212,7 @@ fn bombs_cost_little_and_are_refused() {
 
     // Boxes within boxes are not followed; a box without a length that grows is none.
     let nested = (0..5_000).fold(Vec::new(), |inner, _| boxed(b"iprp", &inner));
-    let file = [boxed(b"ftyp", b"avif\0\0\0\0mif1"), boxed(b"meta", &[&[0; 4], &nested[..]].concat())].concat();
+    let file = [boxed(b"ftyp", b"avif\0\0\0\0mif1"), boxed(b"meta", &[&[0; 4][..], &nested].concat())].concat();
     assert!(fault(&file).is_some());
     let short = [boxed(b"ftyp", b"avif\0\0\0\0mif1"), b"\0\0\0\x01free\0\0\0\0\0\0\0\0".to_vec()].concat();
     assert!(fault(&short).is_some());

@@ -49,7 +49,9 @@ pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u
         let (page, after) = match form.page(window, next) {
             Err(Stop::End { .. }) => {
                 let (size, at) = (number(window.size()), number(next));
-                return missing(format!("TIFF ends at byte {size}, before the end of its directory at byte {at}"));
+                return missing(format!(
+                    "TIFF ends at byte {size}, before the end of what its directory at byte {at} says"
+                ));
             }
             page => page?,
         };
@@ -81,7 +83,7 @@ impl Form {
 
     /// A directory, and where the next one stands; 0: there is none.
     fn page(self, window: &mut Window<'_>, at: u64) -> Walked<(Page, u64)> {
-        let (count_bytes, word, length) = if self.big { (8, 8, 20) } else { (2, 4, 12) };
+        let (count_bytes, word, entry_bytes) = if self.big { (8, 8, 20) } else { (2, 4, 12) };
         let count = self.number(window, at, count_bytes)?;
         if count > MAX_ENTRIES {
             return wrong(format!("TIFF has {} entries in a directory", number(count)));
@@ -89,9 +91,21 @@ impl Form {
         let first = at.saturating_add(count_bytes);
         let mut page = Page::default();
         for index in 0..count {
-            let entry = first.saturating_add(index * length);
+            let entry = first.saturating_add(index * entry_bytes);
             let (tag, kind) = (self.number(window, entry, 2)?, self.number(window, entry + 2, 2)?);
             let (count, inline) = (self.number(window, entry + 4, word)?, entry + 4 + word);
+            let bytes = match kind {
+                1 | 2 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16..=18 => 8,
+                _ => continue,
+            };
+            let length = count.saturating_mul(bytes);
+            let at = if length <= word { inline } else { self.number(window, inline, word)? };
+            if at.saturating_add(length) > window.size() {
+                return Err(Stop::End { needed: at.saturating_add(length) });
+            }
             let place = match tag {
                 256 => &mut page.width,
                 257 => &mut page.height,
@@ -99,20 +113,9 @@ impl Form {
                 279 | 325 => &mut page.lengths,
                 _ => continue,
             };
-            let bytes = match kind {
-                1 => 1,
-                3 => 2,
-                4 | 13 => 4,
-                16 | 18 => 8,
-                _ => continue,
-            };
-            let stands_here = count.saturating_mul(bytes) <= word;
-            let at = if stands_here { inline } else { self.number(window, inline, word)? };
-            *place = (count > 0).then_some(Values { bytes, count, at });
+            *place = (count > 0 && matches!(kind, 1 | 3 | 4 | 13 | 16 | 18)).then_some(Values { bytes, count, at });
         }
-        // Some writers leave out the end of the chain at the very end of the file.
-        let end = first.saturating_add(count * length);
-        let next = if end == window.size() { 0 } else { self.number(window, end, word)? };
+        let next = self.number(window, first.saturating_add(count * entry_bytes), word)?;
         Ok((page, next))
     }
 

@@ -18,8 +18,8 @@ pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u
             if head[3..6] != [0x9d, 1, 0x2a] {
                 return wrong("WebP has a picture without its start code");
             }
-            let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
-            Some((side(head[6], head[7]), side(head[8], head[9])))
+            let pixels_of = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+            Some((pixels_of(head[6], head[7]), pixels_of(head[8], head[9])))
         }
         b"VP8L" => {
             let head = window.array::<5>(20)?;
@@ -31,8 +31,8 @@ pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u
         }
         b"VP8X" => {
             let head = window.array::<10>(20)?;
-            let side = |low: &[u8]| (u32::from(low[0]) | u32::from(low[1]) << 8 | u32::from(low[2]) << 16) + 1;
-            Some((side(&head[4..7]), side(&head[7..10])))
+            let pixels_of = |low: &[u8]| (u32::from(low[0]) | u32::from(low[1]) << 8 | u32::from(low[2]) << 16) + 1;
+            Some((pixels_of(&head[4..7]), pixels_of(&head[7..10])))
         }
         _ => return wrong("WebP does not begin with a picture or a header"),
     };
@@ -46,7 +46,7 @@ pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u
     chunks(window, 12, said, &mut |window, name, content, end| {
         match name {
             b"VP8 " | b"VP8L" => {
-                picture(window, name, content, end)?;
+                picture(window, *name, content, end)?;
                 seen = true;
             }
             b"ANMF" => {
@@ -54,7 +54,7 @@ pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u
                 let mut here = false;
                 chunks(window, inner.min(end), end, &mut |window, name, content, end| {
                     if matches!(name, b"VP8 " | b"VP8L") {
-                        picture(window, name, content, end)?;
+                        picture(window, *name, content, end)?;
                         here = true;
                     }
                     Ok(())
@@ -92,9 +92,9 @@ fn chunks(window: &mut Window<'_>, mut offset: u64, end: u64, each: &mut Each<'_
 }
 
 /// A key frame says how long its first partition is, which holds what is needed for all others.
-fn picture(window: &mut Window<'_>, name: &[u8; 4], content: u64, end: u64) -> Walked {
+fn picture(window: &mut Window<'_>, name: [u8; 4], content: u64, end: u64) -> Walked {
     let short = || missing("WebP has a picture that is shorter than its own header says");
-    if name == b"VP8L" {
+    if &name == b"VP8L" {
         return if end - content < 5 { short() } else { Ok(()) };
     }
     if end - content < 10 {

@@ -6,8 +6,8 @@ use super::fault::{Stop, Walked, missing, number, wrong};
 use super::source::{MAX_PIECE_BYTES, Window};
 
 const END_BYTES: usize = 22;
-const CENTRAL_BYTES: u64 = 46;
-const LOCAL_BYTES: u64 = 30;
+const CENTRAL_BYTES: usize = 46;
+const LOCAL_BYTES: usize = 30;
 /// Entries whose local headers are read; of further ones only the bounds are looked at.
 const MAX_LOCAL_HEADERS: u64 = 65_536;
 /// Stands in 32 bits where the value is in the extra field of ZIP64.
@@ -71,8 +71,8 @@ fn find_end(window: &mut Window<'_>) -> Walked<Option<u64>> {
 fn walk_entries(window: &mut Window<'_>, before: u64, start: u64, end: u64, entries: u64) -> Walked {
     let mut locals = window.another();
     let (mut offset, mut index) = (start, 0);
-    while offset + CENTRAL_BYTES <= end {
-        let entry = window.array::<{ CENTRAL_BYTES as usize }>(offset)?;
+    while offset + CENTRAL_BYTES as u64 <= end {
+        let entry = window.array::<CENTRAL_BYTES>(offset)?;
         if !entry.starts_with(b"PK\x01\x02") {
             break;
         }
@@ -80,14 +80,14 @@ fn walk_entries(window: &mut Window<'_>, before: u64, start: u64, end: u64, entr
         let (extra, comment) = (u16_of(&entry, 30), u64::from(u16_of(&entry, 32)));
         let (mut packed, mut local) = (u64::from(u32_of(&entry, 20)), u64::from(u32_of(&entry, 42)));
         if u32_of(&entry, 20) == ELSEWHERE || u32_of(&entry, 42) == ELSEWHERE || u32_of(&entry, 24) == ELSEWHERE {
-            let field = window.at(offset + CENTRAL_BYTES + name, usize::from(extra))?;
+            let field = window.at(offset + CENTRAL_BYTES as u64 + name, usize::from(extra))?;
             let absent = [24, 20, 42].map(|place| u32_of(&entry, place) == ELSEWHERE);
             let [_, larger_packed, larger_local] = larger(field, absent);
             (packed, local) = (larger_packed.unwrap_or(packed), larger_local.unwrap_or(local));
         }
         let local = local.saturating_add(before);
         check_local(&mut locals, index, local, packed, start)?;
-        offset += CENTRAL_BYTES + name + u64::from(extra) + comment;
+        offset += CENTRAL_BYTES as u64 + name + u64::from(extra) + comment;
         index += 1;
     }
     // Of more than 65,535 entries without ZIP64 only the lower bits are told.
@@ -117,20 +117,20 @@ fn larger(mut field: &[u8], absent: [bool; 3]) -> [Option<u64>; 3] {
 
 fn check_local(window: &mut Window<'_>, index: u64, local: u64, packed: u64, limit: u64) -> Walked {
     let entry = number(index + 1);
-    if local.saturating_add(LOCAL_BYTES).saturating_add(packed) > limit {
+    if local.saturating_add(LOCAL_BYTES as u64).saturating_add(packed) > limit {
         return missing(format!("ZIP has entry {entry} beyond its directory"));
     }
     if index >= MAX_LOCAL_HEADERS {
         return Ok(());
     }
-    let header = match window.array::<{ LOCAL_BYTES as usize }>(local) {
+    let header = match window.array::<LOCAL_BYTES>(local) {
         Err(Stop::End { .. }) => return missing(format!("ZIP has entry {entry} beyond its end")),
         header => header?,
     };
     if !header.starts_with(b"PK\x03\x04") {
         return wrong(format!("ZIP has no header of entry {entry} at byte {}", number(local)));
     }
-    let data = local + LOCAL_BYTES + u64::from(u16_of(&header, 26)) + u64::from(u16_of(&header, 28));
+    let data = local + LOCAL_BYTES as u64 + u64::from(u16_of(&header, 26)) + u64::from(u16_of(&header, 28));
     if data.saturating_add(packed) > limit {
         return missing(format!("ZIP has entry {entry} beyond its directory"));
     }
