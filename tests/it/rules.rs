@@ -27,8 +27,10 @@ fn refusal(server: &Server, name: &str) -> Row {
     wait_until("the refusal in the ledger", || server.ledger().into_iter().rev().find(|row| refused(row)))
 }
 
-/// Each: flags, name, bytes, what the sentence holds, FTP's code.
-fn table() -> Vec<(Vec<&'static str>, &'static str, Vec<u8>, &'static str, u16)> {
+/// Flags, name, bytes, what the sentence holds, FTP's code.
+type Case = (Vec<&'static str>, &'static str, Vec<u8>, &'static str, u16);
+
+fn table() -> Vec<Case> {
     let (jpeg, png) = (photograph(".jpg").bytes, photograph(".png").bytes);
     let mut torn = jpeg.clone();
     torn.truncate(jpeg.len() * 6 / 10);
@@ -107,8 +109,8 @@ fn what_keeps_the_rules_lands() {
     let rules = "user set acme --allowed-types jpeg,png --content-check decode --min-pixels 10x10 --max-pixels 30000x30000 \
         --file-name-pattern .*[.](jpg|png) --max-file-bytes 100MB --max-uploads-per-day 100000";
     server.cli(&rules.split_whitespace().collect::<Vec<_>>()).ok();
-    let wanted: Vec<Photograph> =
-        photographs().into_iter().filter(|file| file.name.ends_with(".jpg") || file.name.ends_with(".png")).collect();
+    let allowed = |file: &Photograph| matches!(file.name.rsplit_once('.'), Some((_, "jpg" | "png")));
+    let wanted: Vec<Photograph> = photographs().into_iter().filter(allowed).collect();
     let (mut ftp, sftp) = (ftp(&server), sftp(&server));
     for (index, file) in wanted.iter().enumerate() {
         if index % 2 == 0 {

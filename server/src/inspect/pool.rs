@@ -1,8 +1,8 @@
-//! How many files are looked at at once, and for how long. Knows no format.
+//! How many files are looked at at once, how many wait for it, and for how long. Knows no format.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
@@ -11,7 +11,7 @@ use super::{Depth, Findings, Source, examine, kind_alone};
 /// Why nothing is known about a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Its turn did not come in time.
+    /// Its turn did not come in time, or too many were waiting for theirs.
     #[error("too many files are being looked at")]
     Busy,
     /// It took too long.
@@ -25,12 +25,21 @@ pub enum Refused {
 /// Permits to look at files. Who has one works on the thread that it came on, so that nothing waits but the landing that asks.
 #[derive(Debug)]
 pub struct Pool {
-    free: Mutex<usize>,
+    permits: Mutex<Permits>,
     given_back: Condvar,
     wait: Duration,
     deadline: Duration,
 }
 
+/// Callers.
+#[derive(Debug)]
+struct Permits {
+    free: usize,
+    waiting: usize,
+}
+
+/// Callers that wait for a permit, at most: each keeps its thread from other work. One more is busy at once.
+pub(super) const MAX_WAITING: usize = 64;
 /// Waits for a permit so long, unless told.
 const WAIT: Duration = Duration::from_mins(1);
 /// Looks at a file so long, unless told.
@@ -48,7 +57,8 @@ impl Pool {
     /// At least one permit.
     #[must_use]
     pub fn new(permits: usize, wait: Duration, deadline: Duration) -> Self {
-        Self { free: Mutex::new(permits.max(1)), given_back: Condvar::new(), wait, deadline }
+        let permits = Mutex::new(Permits { free: permits.max(1), waiting: 0 });
+        Self { permits, given_back: Condvar::new(), wait, deadline }
     }
 
     /// `examine`, when there is a permit. Blocks: call it from a thread that may. `Depth::Type` reads a few bytes only and
@@ -74,11 +84,27 @@ impl Pool {
     }
 
     pub(super) fn permit(&self) -> Result<Permit<'_>, Refused> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.given_back.wait_timeout_while(free, self.wait, |free| *free == 0);
-        let (mut free, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *free = free.checked_sub(1).ok_or(Refused::Busy)?;
+        let mut permits = self.lock();
+        if permits.free == 0 {
+            if permits.waiting == MAX_WAITING {
+                return Err(Refused::Busy);
+            }
+            permits.waiting += 1;
+            let waited = self.given_back.wait_timeout_while(permits, self.wait, |permits| permits.free == 0);
+            (permits, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            permits.waiting -= 1;
+        }
+        permits.free = permits.free.checked_sub(1).ok_or(Refused::Busy)?;
         Ok(Permit(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Permits> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting
     }
 }
 
@@ -86,7 +112,7 @@ pub(super) struct Permit<'p>(&'p Pool);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.lock().free += 1;
         self.0.given_back.notify_one();
     }
 }

@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use image::{DynamicImage, ImageFormat, RgbImage};
 
+use super::pool::MAX_WAITING;
 use super::{ContentType, Depth, Findings, Pool, Refused, Source, examine};
 
 /// Counts what is read.
@@ -48,7 +49,7 @@ fn written(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+fn chunk(name: &[u8], content: &[u8]) -> Vec<u8> {
     let mut digest = crc32fast::Hasher::new();
     digest.update(name);
     digest.update(content);
@@ -76,7 +77,7 @@ fn tiff(offset: u32, length: u32, next: u32) -> Vec<u8> {
     bytes
 }
 
-fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+fn boxed(name: &[u8], content: &[u8]) -> Vec<u8> {
     [&u32::try_from(content.len() + 8).unwrap().to_be_bytes()[..], name, content].concat()
 }
 
@@ -105,7 +106,7 @@ fn zip() -> Vec<u8> {
 #[test]
 fn what_files_are() {
     let some = Some((70, 50));
-    let table: Vec<(Vec<u8>, Option<ContentType>, Option<(u32, u32)>)> = vec![
+    let table = [
         (written(ImageFormat::Jpeg), Some(ContentType::Jpeg), some),
         (written(ImageFormat::Png), Some(ContentType::Png), some),
         (written(ImageFormat::Gif), Some(ContentType::Gif), some),
@@ -242,6 +243,23 @@ impl Source for Slow {
         }
         Ok(buf.len())
     }
+}
+
+/// Callers beyond those that may wait are refused without waiting; those that wait get their turn.
+#[test]
+fn the_pool_bounds_who_waits() {
+    let pool = Pool::new(1, Duration::from_mins(10), Duration::from_mins(1));
+    let held = pool.permit().unwrap();
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..MAX_WAITING).map(|_| scope.spawn(|| pool.permit().is_ok())).collect();
+        while pool.waiting() < MAX_WAITING {
+            std::thread::yield_now();
+        }
+        assert!(matches!(pool.permit(), Err(Refused::Busy)));
+        drop(held);
+        assert!(waiting.into_iter().all(|caller| caller.join().unwrap()));
+    });
+    assert!(pool.waiting() == 0 && pool.permit().is_ok());
 }
 
 /// Brings down whoever reads on.

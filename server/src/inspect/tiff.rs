@@ -14,6 +14,9 @@ const MAX_ENTRIES: u64 = 65_535;
 /// Strips and tiles of all pages; more are an attack.
 const MAX_PIECES: u64 = 4 * 1_024 * 1_024;
 
+/// A pixel's colours stand side by side; otherwise each colour has planes of its own.
+const TOGETHER: u64 = 1;
+
 /// How numbers stand in this file.
 #[derive(Clone, Copy)]
 struct Form {
@@ -36,13 +39,14 @@ struct Page {
     height: Option<Values>,
     offsets: Option<Values>,
     lengths: Option<Values>,
+    planes: Option<Values>,
+    tiled: bool,
 }
 
 /// From directory to directory.
 pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u32, u32)>) -> Walked {
-    let head = window.array::<4>(0)?;
-    let form = Form { little: head[0] == b'I', big: head.contains(&43) };
-    let mut next = if form.big { form.number(window, 8, 8)? } else { form.number(window, 4, 4)? };
+    let form = Form::of(window)?;
+    let mut next = form.first(window)?;
     let mut seen = HashSet::new();
     let mut pieces = 0;
     while next != 0 {
@@ -74,7 +78,26 @@ pub(super) fn walk(window: &mut Window<'_>, depth: Depth, pixels: &mut Option<(u
     if seen.is_empty() { missing("TIFF has no directory") } else { Ok(()) }
 }
 
+/// Does its first page have tiles, and a tile's colours apart from one another? Of a file that `walk` accepted.
+pub(super) fn has_tiled_planes(window: &mut Window<'_>) -> Walked<bool> {
+    let form = Form::of(window)?;
+    let first = form.first(window)?;
+    let (page, _) = form.page(window, first)?;
+    let planes = page.planes.map_or(Ok(TOGETHER), |planes| form.value(window, planes, 0))?;
+    Ok(page.tiled && planes != TOGETHER)
+}
+
 impl Form {
+    fn of(window: &mut Window<'_>) -> Walked<Self> {
+        let head = window.array::<4>(0)?;
+        Ok(Self { little: head[0] == b'I', big: head.contains(&43) })
+    }
+
+    /// Where the first directory stands.
+    fn first(self, window: &mut Window<'_>) -> Walked<u64> {
+        if self.big { self.number(window, 8, 8) } else { self.number(window, 4, 4) }
+    }
+
     fn number(self, window: &mut Window<'_>, offset: u64, bytes: u64) -> Walked<u64> {
         let piece = window.at(offset, usize::try_from(bytes).unwrap_or(8))?;
         let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
@@ -111,8 +134,10 @@ impl Form {
                 257 => &mut page.height,
                 273 | 324 => &mut page.offsets,
                 279 | 325 => &mut page.lengths,
+                284 => &mut page.planes,
                 _ => continue,
             };
+            page.tiled |= tag == 324;
             *place = (count > 0 && matches!(kind, 1 | 3 | 4 | 13 | 16 | 18)).then_some(Values { bytes, count, at });
         }
         let next = self.number(window, first.saturating_add(count * entry_bytes), word)?;
