@@ -301,3 +301,23 @@ fn the_ledger_is_found_by_path_content_and_time() {
     assert_eq!(server.cli(&["uploads", "--csv", "--json"]).status.code(), Some(2));
     assert_eq!(server.cli(&["uploads", "--sha256", "abc"]).status.code(), Some(2));
 }
+
+#[test]
+fn rows_go_when_their_time_is_over_and_suspended_ones_stay() {
+    let mut server = Server::builder().set("ledger.retention", r#""1s""#).start();
+    server.add_user("acme", PASSWORD);
+    ftp(&server).upload("STOR a.bin", b"a").expect(226);
+    let client = sftp(&server);
+    let mut file = client.create("b.bin").unwrap();
+    file.write(&pattern(10_000)).unwrap();
+    client.cut();
+    drop(file);
+    wait_until("both rows", || (server.ledger().len() == 2).then_some(()));
+    server.stop();
+    std::thread::sleep(Duration::from_millis(1_100));
+    // The first look is at the start.
+    server.start_again();
+    let left = wait_until("the old row to go", || Some(server.ledger()).filter(|rows| rows.len() == 1));
+    assert_eq!((&*left[0].path, &*left[0].status), ("/b.bin", "suspended"));
+    assert!(server.home("acme").join("a.bin").exists());
+}

@@ -187,12 +187,12 @@ impl Ledger {
 
     /// Writes a receipt and takes its intent back, in one transaction. Blocks.
     pub(super) fn settle(&self, entry: Entry, superseded: Option<Superseded>) -> Result<(), Refusal> {
-        self.writer.begin(Write::Settle(entry, superseded)).wait().map_err(owed)
+        self.writer.begin(Write::Settle(entry, superseded)).wait().map_err(|refusal| owed(&refusal))
     }
 
     /// The same for a file that landed under a temporary name: no receipt yet.
     pub(super) fn settle_temporary(&self, temporary: Temporary, superseded: Option<Superseded>) -> Result<(), Refusal> {
-        self.writer.begin(Write::SettleTemporary(temporary, superseded)).wait().map_err(owed)
+        self.writer.begin(Write::SettleTemporary(temporary, superseded)).wait().map_err(|refusal| owed(&refusal))
     }
 
     /// Takes an intent back: nothing became visible.
@@ -356,7 +356,7 @@ impl Ledger {
 }
 
 /// What a client is told whose file is visible and whose receipt is owed.
-fn owed(refusal: Refusal) -> Refusal {
+fn owed(refusal: &Refusal) -> Refusal {
     let sentence = match refusal.reason {
         Reason::NoSpace => "no space left for the receipt; the file is there, and its receipt follows",
         _ => "the receipt could not be written; the file is there, and its receipt follows",
