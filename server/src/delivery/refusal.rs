@@ -85,6 +85,14 @@ impl From<storage::PathError> for Refusal {
 impl From<storage::Error> for Refusal {
     fn from(error: storage::Error) -> Self {
         use storage::Error as E;
+        let error = match error {
+            // Who called a landing off may have said why.
+            E::CalledOff(cause) => match cause.downcast::<Self>() {
+                Ok(refusal) => return *refusal,
+                Err(cause) => E::CalledOff(cause),
+            },
+            error => error,
+        };
         let reason = match &error {
             E::NotFound => Reason::NotFound,
             E::AlreadyExists => Reason::AlreadyExists,
