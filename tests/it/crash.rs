@@ -26,7 +26,7 @@ fn the_server_killed_during_uploads_loses_and_tears_nothing() {
 
 #[test]
 fn a_power_cut_loses_and_tears_nothing() {
-    torture("powercut", &["4"]);
+    torture("powercut", &["3"]);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_client_that_dies_publishes_nothing() {
 
 #[test]
 fn no_upload_is_acknowledged_whose_system_calls_failed() {
-    torture("syscalls", &["40"]);
+    torture("syscalls", &["60"]);
 }
 
 #[test]
