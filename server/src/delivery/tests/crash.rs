@@ -63,18 +63,22 @@ async fn what_a_landing_has_outdated_is_removed_where_that_failed_before() {
 }
 
 /// From now on the ledger's disk has no room for another page. Who fails by that gets another connection, and finds room.
-fn fill(room: &Room) {
-    let connection = room.database.writer().unwrap();
-    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
-    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
-    connection.keep();
+async fn fill(room: &Room) {
+    let database = room.database.clone();
+    let filled = tokio::task::spawn_blocking(move || {
+        let connection = database.writer().unwrap();
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        connection.keep();
+    });
+    filled.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_row_that_the_disk_has_no_room_for_is_owed() {
     let room = Room::new().await;
     let session = room.session("acme", Grant::default()).await;
-    fill(&room);
+    fill(&room).await;
     let names: Vec<String> = (0..60).map(|number| format!("/{number:02}.jpg")).collect();
     for name in &names {
         cut_off(&session, name, b"hel").await;
@@ -88,7 +92,7 @@ async fn a_row_that_the_disk_has_no_room_for_is_owed() {
 async fn a_landing_that_the_ledger_has_no_room_for_is_refused_for_that_and_accounted_for() {
     let room = Room::new().await;
     let session = room.session("acme", Grant::default()).await;
-    fill(&room);
+    fill(&room).await;
     let mut sent = 0;
     let refusal = loop {
         match send(&session, &format!("/{sent:02}.jpg"), Begin::Fresh, b"hello").await {
