@@ -92,6 +92,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         "SIGKILL of nine real clients in mid-upload; silence; TLS without close_notify",
         "0 published, resumed byte for byte",
         &[
+            ("tests/it/crash.rs", "a_client_that_dies_publishes_nothing"),
             ("tests/it/cuts.rs", "curl_over_ftp"),
             ("tests/it/cuts.rs", "lftp_over_explicit_ftps"),
             ("server/src/ftp/tests/transfers.rs", "silence_suspends"),
