@@ -12,9 +12,7 @@ fn cargo() -> Vec<u8> {
 }
 
 fn ftp(server: &Server) -> Ftp {
-    let mut ftp = Ftp::connect(server.address("ftp"));
-    ftp.login("acme", PASSWORD).expect(230);
-    ftp
+    Ftp::connect_as(server.address("ftp"), "acme", PASSWORD)
 }
 
 fn sftp(server: &Server) -> Sftp {

@@ -8,9 +8,7 @@ use landfall_tests::{Ftp, Photograph, Row, Server, Sftp, pattern, photographs, w
 const PASSWORD: &str = "secret-of-acme";
 
 fn ftp(server: &Server) -> Ftp {
-    let mut ftp = Ftp::connect(server.address("ftp"));
-    ftp.login("acme", PASSWORD).expect(230);
-    ftp
+    Ftp::connect_as(server.address("ftp"), "acme", PASSWORD)
 }
 
 fn sftp(server: &Server) -> Sftp {

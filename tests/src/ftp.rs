@@ -296,6 +296,15 @@ impl Ftp {
         self.protected = true;
     }
 
+    /// Connected and logged in, in clear.
+    #[track_caller]
+    #[must_use]
+    pub fn connect_as(peer: SocketAddr, user: &str, password: &str) -> Self {
+        let mut ftp = Self::connect(peer);
+        ftp.login(user, password).expect(230);
+        ftp
+    }
+
     /// AUTH TLS, login, PROT P.
     #[track_caller]
     #[must_use]

@@ -30,9 +30,7 @@ fn start(builder: Builder) -> Server {
 }
 
 fn ftp(server: &Server, user: &str) -> Ftp {
-    let mut ftp = Ftp::connect(server.address("ftp"));
-    ftp.login(user, PASSWORD).expect(230);
-    ftp
+    Ftp::connect_as(server.address("ftp"), user, PASSWORD)
 }
 
 /// Lands so many files, of both suppliers in turn, over FTP and SFTP.
