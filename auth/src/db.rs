@@ -91,13 +91,17 @@ impl Database {
         Ok(Write { transaction, _turn: turn })
     }
 
-    /// The same for somebody who writes all day, on a thread that may block: a connection that is kept, and that works on
+    /// The same for somebody who writes all day, on a thread that may block, or one of a runtime that has several: a connection that is kept, and that works on
     /// the caller's thread. The pool's connections have threads of their own, and each statement costs two task switches.
     ///
     /// # Errors
     /// [`Error::Writer`]; [`Error::Database`] when the database is closed.
     pub fn writer(&self) -> Result<Writer<'_>> {
-        let mut slot = self.writer.blocking_lock();
+        let mut slot = match self.writer.try_lock() {
+            Ok(slot) => slot,
+            // Whoever has it may be a task: where this is one of the runtime's threads, another one runs it meanwhile.
+            Err(_) => tokio::task::block_in_place(|| self.writer.blocking_lock()),
+        };
         if self.pool.is_closed() {
             return Err(sqlx::Error::PoolClosed.into());
         }

@@ -325,6 +325,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A place where files stand. Object-safe: a server holds one `Arc<dyn Store>`.
 pub trait Store: Send + Sync + 'static {
+    /// Whether landings and changes of names wait for the device.
+    fn durability(&self) -> Durability;
     /// Facts about a landed file or a directory. Links are not followed out of the jail.
     ///
     /// # Errors

@@ -203,6 +203,10 @@ impl LocalStore {
 }
 
 impl Store for LocalStore {
+    fn durability(&self) -> Durability {
+        self.shared.durability
+    }
+
     fn stat(&self, path: &VirtualPath) -> Result<Stat> {
         self.shared.jail.stat(path)
     }

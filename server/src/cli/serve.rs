@@ -29,6 +29,10 @@ Log:
 /// Threads for calls that wait for a disk or a password's verification, besides one per transfer.
 const THREADS_FOR_SHORT_CALLS: usize = 512;
 
+/// Of the runtime: half of them may be inside short calls of the storage (`delivery/at_once.rs`), so that there is one for
+/// each core, and as many are left for everything else.
+const THREADS_PER_CORE: usize = 2;
+
 /// Run the server: all listeners, in the foreground.
 ///
 /// Works without any configuration: state in ./landfall-data, ports 2121 (FTP), 2022 (SFTP) and 8080 (health).
@@ -63,8 +67,10 @@ fn serve(context: Context) -> anyhow::Result<()> {
         warn(&loaded);
         Ok(loaded.config)
     });
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(cores.saturating_mul(THREADS_PER_CORE))
         // Every transfer may hold one for as long as it takes; what is short must not wait behind them.
         .max_blocking_threads((loaded.config.limits.transfers as usize).saturating_add(THREADS_FOR_SHORT_CALLS))
         .build()

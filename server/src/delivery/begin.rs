@@ -35,7 +35,7 @@ impl Session {
     /// for this user; and again at its landing, should one have landed meanwhile.
     pub async fn upload_new(&self, path: &VirtualPath) -> Result<Upload, Refusal> {
         let (store_path, path) = (self.shared().place(path)?, path.clone());
-        self.blocking(move |shared| {
+        self.short(move |shared| {
             shared.may(&path, Verb::Write)?;
             if shared.staged(&store_path).is_some() || shared.delivery.store.stat(&store_path).is_ok() {
                 return Err(Refusal::new(Reason::AlreadyExists, "a file of that name exists already"));
@@ -64,7 +64,7 @@ impl Session {
             let (store_path, path, step_on) = (store_path.clone(), path.clone(), Arc::clone(step));
             let may_wait = begin != Begin::Fresh && Instant::now() < until;
             let (has_turn, held) = (alone.is_some(), alone.take());
-            let attempt = self.blocking(move |shared| {
+            let attempt = move |shared: &Arc<Shared>| {
                 // Goes with the thread: a copy that nobody waits for any more still takes its place.
                 let _alone = held;
                 if begin == Begin::Append && !has_turn && copies_much(shared, &store_path) {
@@ -77,8 +77,10 @@ impl Session {
                         Attempt::Begun(Box::new(outcome.map_err(|refusal| note_refusal(shared, &path, refusal))?))
                     }
                 })
-            });
-            match attempt.await? {
+            };
+            // What goes on with something may have much to copy first.
+            let attempt = if begin == Begin::Fresh { self.short(attempt).await } else { self.blocking(attempt).await };
+            match attempt? {
                 Attempt::Begun(upload) => return Ok(*upload),
                 Attempt::NeedsTurn => alone = Some(self.copying_alone(step).await?),
                 Attempt::Busy => sleep(LET_GO_STEP).await,

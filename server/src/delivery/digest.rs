@@ -36,6 +36,11 @@ impl RunningDigest {
         Self { place: Place::Here(Context::new(&SHA256)), hashed: 0 }
     }
 
+    /// True when nothing is left to do for the digest of the first `size` bytes.
+    pub(super) fn is_of(&self, size: u64) -> bool {
+        matches!(self.place, Place::Here(_)) && self.hashed == size
+    }
+
     /// Takes note that `data` was written at `offset`.
     pub(super) fn written(&mut self, offset: u64, data: &[u8]) {
         let mut context = self.take();

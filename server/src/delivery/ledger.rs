@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use landfall_auth::Database;
+use landfall_auth::{Database, Sync};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::migrate::Migrator;
@@ -158,6 +158,11 @@ impl Ledger {
     #[must_use]
     pub fn start(database: Database) -> Self {
         Self { writer: Writer::start(database.clone()), database }
+    }
+
+    /// Does a commit wait until the device has it?
+    pub(super) fn waits_for_device(&self) -> bool {
+        self.database.sync() == Sync::Full
     }
 
     /// Resolves when the database answers a query.

@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `session.rs` | [`Session`]: every verb |
+//! | `at_once.rs` | which calls are done on the asking thread |
 //! | `begin.rs` | how an upload begins |
 //! | `upload.rs` | [`Upload`]: bytes on their way, and their landing |
 //! | `copies.rs` | copies on the server |
@@ -24,6 +25,7 @@
 //! | `reconcile.rs` | brings ledger and storage to agreement at the start |
 //! | `registry.rs` | who is in |
 
+pub mod at_once;
 mod begin;
 mod content;
 mod copies;
@@ -55,7 +57,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use landfall_auth::{Protocol, User};
-use landfall_storage::{Store, UploadId, VirtualPath};
+use landfall_storage::{Durability, Store, UploadId, VirtualPath};
 
 use crate::inspect::Pool;
 
@@ -89,6 +91,7 @@ pub struct Delivery {
     inspectors: Pool,
     hashing: turns::Turns,
     copying: turns::Turns,
+    at_once: at_once::AtOnce,
     /// Held while an upload is suspended.
     suspending: Mutex<()>,
     temporary_names: RwLock<Arc<TemporaryNames>>,
@@ -108,6 +111,7 @@ impl Delivery {
             inspectors: Pool::default(),
             hashing: turns::Turns::default(),
             copying: turns::Turns::default(),
+            at_once: at_once::AtOnce::new(),
             suspending: Mutex::default(),
             temporary_names: RwLock::new(Arc::new(temporary_names)),
         })
@@ -134,6 +138,11 @@ impl Delivery {
     /// that row. For who removed, or landed over, what they found suspended.
     fn rows_of_suspended_are_posted(&self) {
         drop(self.suspending.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Does a landing wait until a device has it?
+    fn waits_for_device(&self) -> bool {
+        self.store.durability() == Durability::Full || self.ledger.waits_for_device()
     }
 
     fn temporary_names(&self) -> Arc<TemporaryNames> {

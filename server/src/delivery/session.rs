@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -10,7 +11,8 @@ use landfall_auth::{Protocol, User};
 use landfall_storage::{Entry, Error, Kind, ReadAt, Space, Stat, Suspended, VirtualPath};
 use tokio_util::sync::CancellationToken;
 
-use super::daily::Place;
+use super::at_once::Place;
+use super::daily;
 use super::ledger::{self, Status, Superseded};
 use super::pace::{Pace, Paced};
 use super::policy::{self, Verb};
@@ -118,7 +120,7 @@ impl Shared {
     }
 
     /// A place among the files that may land today, where they are counted.
-    pub(super) fn place_today(&self) -> Result<Option<Place>, Refusal> {
+    pub(super) fn place_today(&self) -> Result<Option<daily::Place>, Refusal> {
         let Some(most) = self.user.effective.max_uploads_per_day else { return Ok(None) };
         self.delivery.days.take(&self.delivery.ledger, &self.user.name, most, crate::clock::now()).map(Some)
     }
@@ -277,6 +279,24 @@ impl Session {
         }
     }
 
+    /// The same for a call that is short on a disk that is well: at once, while there is a place for that.
+    pub(super) async fn short<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Arc<Shared>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let Some(place) = self.at_once() else { return self.blocking(call).await };
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(&self.0)));
+        drop(place);
+        outcome.unwrap_or_else(|_| Err(Refusal::internal("a call panicked")))
+    }
+
+    /// A place for calls that are done on the thread that asks for them, if one is left: for uploads and downloads,
+    /// whose calls block. Not to be held over an `.await`.
+    #[must_use]
+    pub fn at_once(&self) -> Option<Place<'_>> {
+        self.0.delivery.at_once.place()
+    }
+
     /// Facts about a name. The owner's own suspended upload shows its partial size.
     ///
     /// # Errors
@@ -284,7 +304,7 @@ impl Session {
     pub async fn stat(&self, path: &VirtualPath) -> Result<Stat, Refusal> {
         let store_path = self.0.place(path)?;
         let path = path.clone();
-        self.blocking(move |shared| {
+        self.short(move |shared| {
             let landed = shared.delivery.store.stat(&store_path);
             // One's own suspended upload can be seen without the right to list: it is needed to resume.
             if let Some(staged) = shared.staged(&store_path)
@@ -320,7 +340,7 @@ impl Session {
     /// Is this a directory one may stand in? (FTP's CWD.)
     pub async fn enter(&self, path: &VirtualPath) -> Result<(), Refusal> {
         let store_path = self.0.place(path)?;
-        self.blocking(move |shared| match shared.delivery.store.stat(&store_path)?.kind {
+        self.short(move |shared| match shared.delivery.store.stat(&store_path)?.kind {
             Kind::Directory => Ok(()),
             Kind::File | Kind::Other => Err(Refusal::new(Reason::WrongKind, "not a directory")),
         })
@@ -331,7 +351,7 @@ impl Session {
     pub async fn download(&self, path: &VirtualPath) -> Result<Download, Refusal> {
         self.0.may(path, Verb::Read)?;
         let store_path = self.0.place(path)?;
-        self.blocking(move |shared| Ok(Download { file: shared.delivery.store.open(&store_path)?.into() })).await
+        self.short(move |shared| Ok(Download { file: shared.delivery.store.open(&store_path)?.into() })).await
     }
 
     /// Makes a directory.
@@ -427,7 +447,7 @@ impl Session {
     pub async fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> Result<(), Refusal> {
         self.0.may(path, Verb::Write)?;
         let store_path = self.0.place(path)?;
-        self.blocking(move |shared| Ok(shared.delivery.store.set_modified(&store_path, time)?)).await
+        self.short(move |shared| Ok(shared.delivery.store.set_modified(&store_path, time)?)).await
     }
 
     /// Sets permission bits (lowest nine), as far as they are given, and says which it has then.
@@ -436,7 +456,7 @@ impl Session {
         policy::change_mode(&self.0.user.effective, path)?;
         let mode = policy::mode(mode);
         let store_path = self.0.place(path)?;
-        self.blocking(move |shared| {
+        self.short(move |shared| {
             shared.delivery.store.set_mode(&store_path, mode)?;
             Ok(shared.delivery.store.stat(&store_path)?.mode)
         })
@@ -445,7 +465,7 @@ impl Session {
 
     /// Room left for this user: the storage's, or the quota's rest where that is less.
     pub async fn space(&self) -> Result<Space, Refusal> {
-        self.blocking(|shared| {
+        self.short(|shared| {
             let mut space = shared.delivery.store.space()?;
             if let Some(account) = &shared.account {
                 let (bytes, files) = account.rest();

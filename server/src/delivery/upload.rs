@@ -234,6 +234,15 @@ impl Upload {
         }
     }
 
+    /// True when its landing is short: no device to wait for, no look at what it holds, no digest to catch up.
+    #[must_use]
+    pub fn lands_shortly(&self) -> bool {
+        let session = &self.session;
+        !session.delivery.waits_for_device()
+            && policy::inspection(&session.user.effective).is_none()
+            && self.digest.is_of(self.size())
+    }
+
     /// Lands it: rules, intent, sync, rename, sync, one transaction. The file is durable, visible and accounted for when
     /// this returns `Ok`. After a refusal by a rule, which is in the ledger, nothing is kept; when it is not whole, or
     /// storage or database fail, it is suspended.

@@ -80,14 +80,15 @@ impl Connection {
         })
     }
 
+    /// Room for a WRITE, if there is any now.
+    pub(super) fn try_write_room(&self, payload_bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.write_room).try_acquire_many_owned(room_for(payload_bytes)).ok()
+    }
+
     /// Waits for room for a WRITE; `None` when the connection is halted.
     pub(super) async fn write_room(&self, payload_bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let wanted = u32::try_from(payload_bytes + WRITE_OVERHEAD_BYTES).unwrap_or(u32::MAX);
-        if let Ok(room) = Arc::clone(&self.write_room).try_acquire_many_owned(wanted) {
-            return Some(room);
-        }
         tokio::select! {
-            room = Arc::clone(&self.write_room).acquire_many_owned(wanted) => room.ok(),
+            room = Arc::clone(&self.write_room).acquire_many_owned(room_for(payload_bytes)) => room.ok(),
             () = self.halted.cancelled() => None,
         }
     }
@@ -225,6 +226,10 @@ impl Connection {
             busy: of(&self.busy),
         }
     }
+}
+
+fn room_for(payload_bytes: usize) -> u32 {
+    u32::try_from(payload_bytes + WRITE_OVERHEAD_BYTES).unwrap_or(u32::MAX)
 }
 
 /// Room for a WRITE that came ahead, as long as it lives.

@@ -2,7 +2,8 @@
 //! from and go to, so that tests and fuzzers can drive it without SSH.
 //!
 //! It never waits for anything that needs the peer to read: the only wait between two packets is the one for room for a
-//! WRITE's payload, and that comes back from the storage alone.
+//! WRITE's payload, and that comes back from the storage alone. What is short is done on its own thread, once nothing more
+//! has come (`queue.rs`).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,10 +16,16 @@ use super::extensions;
 use super::names::{self, Names, Table, Waiting, stopping};
 use super::outbox::{Outbox, Sink};
 use super::packets::{self, Fault, Framer, Packet, Payload, Reader};
-use super::queue::{Chunk, Kind, Op, REQUEST_BYTES};
+use super::queue::{Chunk, Kind, Lane, Op, REQUEST_BYTES};
 use super::requests::{self, Held, INIT, Named, Part, Request};
 use super::status::{self, Code};
 use crate::delivery::{Reason, Refusal};
+
+/// What is taken in before it is done, in bytes, while more is there.
+const GATHERED_BYTES: usize = 256 * 1024;
+
+/// Handles whose requests are done here, one after the other, before the others get threads of their own.
+const LANES_AT_ONCE: usize = 4;
 
 /// What comes next on a channel.
 #[derive(Debug)]
@@ -54,6 +61,8 @@ struct Pump {
     names: mpsc::UnboundedSender<Box<Waiting>>,
     /// CLOSEs of uploads that no request about a name waits for yet.
     closing: Vec<oneshot::Receiver<()>>,
+    /// Handles with something to do that no job does yet.
+    waiting: Vec<Arc<Lane>>,
     ready: bool,
 }
 
@@ -71,7 +80,7 @@ pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connecti
     let mut writer = connection.tasks.spawn(async move { writer.send_all(sink).await });
     let worker = connection.tasks.spawn(Names::new(Arc::clone(&outbox), Arc::clone(&table)).run(requests));
     let all = Arc::clone(&outbox);
-    let pump = Pump { connection, outbox, table, names, closing: Vec::new(), ready: false };
+    let pump = Pump { connection, outbox, table, names, closing: Vec::new(), waiting: Vec::new(), ready: false };
     let mut source = pump.run(source, worker).await;
     // The writer ends on its own: the outbox is closed.
     tokio::select! {
@@ -83,6 +92,7 @@ pub(super) async fn serve<I: Source, O: Sink + 'static>(connection: Arc<Connecti
 impl Pump {
     async fn run<I: Source>(mut self, mut source: I, worker: tokio::task::JoinHandle<()>) -> Option<I> {
         let end = self.read(&mut source).await;
+        self.go();
         let polite = end == End::Polite;
         match &end {
             End::Polite => {}
@@ -123,15 +133,23 @@ impl Pump {
     /// Reads requests until there are no more.
     async fn read<I: Source>(&mut self, source: &mut I) -> End {
         let mut framer = Framer::default();
+        let mut gathered_bytes = 0;
         loop {
             let input = tokio::select! {
-                input = source.next() => input,
+                biased;
                 () = self.connection.halted.cancelled() => return End::Gone,
+                input = source.next() => input,
+                // What is there already comes first: small WRITEs are put together, and many of them answered as one.
+                () = std::future::ready(()), if !self.waiting.is_empty() => {
+                    self.go();
+                    continue;
+                }
             };
             self.connection.progress();
             let wait = match input {
                 Some(Input::Data(bytes)) => {
                     let wait = self.connection.session.incoming_pace().moved(bytes.len());
+                    gathered_bytes += bytes.len();
                     framer.push(bytes);
                     wait
                 }
@@ -148,6 +166,10 @@ impl Pump {
                     Ok(None) => break,
                     Err(fault) => return End::Fault(fault),
                 }
+            }
+            if gathered_bytes >= GATHERED_BYTES || wait.is_some() {
+                gathered_bytes = 0;
+                self.go();
             }
             // What is not taken in stays with the client, by the channel's window.
             if let Some(wait) = wait {
@@ -180,11 +202,19 @@ impl Pump {
         let place = if lane.is_copying() { Some(self.connection.early_place(bytes)) } else { None };
         if let Some(None) = place {
             self.queue(REQUEST_BYTES)?;
-            lane.push(Op::Crowded { id });
+            self.queue_at(&lane, Op::Crowded { id });
             return Ok(true);
         }
-        let Some(room) = self.connection.write_room(bytes).await else { return Ok(false) };
-        lane.push(Op::Write(Box::new(Chunk { id, offset, data, bytes, _place: place.flatten(), _room: room })));
+        let room = match self.connection.try_write_room(bytes) {
+            Some(room) => room,
+            None => {
+                // It comes back when those before are done.
+                self.go();
+                let Some(room) = self.connection.write_room(bytes).await else { return Ok(false) };
+                room
+            }
+        };
+        self.queue_at(&lane, Op::Write(Box::new(Chunk { id, offset, data, bytes, _place: place.flatten(), _room: room })));
         Ok(true)
     }
 
@@ -251,7 +281,7 @@ impl Pump {
         let meant = names::of_upload(&self.table.lock(), id, &what);
         if let Some((lane, op)) = meant {
             self.queue(REQUEST_BYTES)?;
-            lane.push(op);
+            self.queue_at(&lane, op);
             return Ok(());
         }
         let backlog_bytes = REQUEST_BYTES + body_bytes;
@@ -299,12 +329,12 @@ impl Pump {
             Held::Check(check) => Op::Check { id, check: Box::new(check) },
         };
         self.queue(REQUEST_BYTES)?;
-        lane.push(op);
+        self.queue_at(&lane, op);
         Ok(())
     }
 
     /// A request of the handle that is written to; what it reads from stays open until it is done.
-    fn copy(&self, id: u32, from: &[u8], to: &[u8], part: Part) -> Result<(), Fault> {
+    fn copy(&mut self, id: u32, from: &[u8], to: &[u8], part: Part) -> Result<(), Fault> {
         let table = self.table.lock();
         let (from, to) = (table.find(from).cloned(), table.find(to).cloned());
         drop(table);
@@ -318,8 +348,22 @@ impl Pump {
             return Ok(());
         };
         self.queue(REQUEST_BYTES)?;
-        to.push(Op::Copy { id, copy: Box::new((source, part)) });
+        self.queue_at(&to, Op::Copy { id, copy: Box::new((source, part)) });
         Ok(())
+    }
+
+    /// Queues a request at its handle; [`Pump::go`] has it done.
+    fn queue_at(&mut self, lane: &Arc<Lane>, op: Op) {
+        if lane.add(op) {
+            self.waiting.push(Arc::clone(lane));
+        }
+    }
+
+    /// Has done what waits.
+    fn go(&mut self) {
+        for (number, lane) in self.waiting.drain(..).enumerate() {
+            if number < LANES_AT_ONCE { lane.go() } else { lane.start() }
+        }
     }
 
     /// Counts a request that will wait. One too many gets no answer, nor does anything after it.

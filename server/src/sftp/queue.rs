@@ -1,6 +1,6 @@
 //! The queue of one handle. Its requests are done in order of arrival, one blocking job at a time: the job takes
-//! requests until none is left, so that a stream of WRITEs costs one switch of tasks and not one each. Handles go on
-//! beside each other. Knows the order of things; what a WRITE or READ does is in `receiving.rs` and `sending.rs`.
+//! requests until none is left, so that a stream of WRITEs costs one switch of tasks and not one each; and while they are
+//! short, none at all: it runs where they arrive. Handles go on beside each other. Knows the order of things; what a WRITE or READ does is in `receiving.rs` and `sending.rs`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -165,6 +165,15 @@ struct State {
     place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
+/// Where a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// On the thread that brought the requests: for what is short.
+    Here,
+    /// On one that may wait.
+    Pool,
+}
+
 /// One handle's queue and file.
 pub(super) struct Lane {
     /// What the file is called.
@@ -250,6 +259,14 @@ impl Lane {
 
     /// Queues `op`, which [`Outbox::expect`] counted, and sees that a job does it.
     pub(super) fn push(self: &Arc<Self>, op: Op) {
+        if self.add(op) {
+            self.start();
+        }
+    }
+
+    /// Queues `op`; true when the caller has to see that a job does it, by [`Lane::go`].
+    #[must_use]
+    pub(super) fn add(&self, op: Op) -> bool {
         let mut state = self.lock();
         let write = matches!(op, Op::Write(_));
         state.writes += usize::from(write);
@@ -260,9 +277,14 @@ impl Lane {
         if start {
             state.course = Course::Running;
         }
-        drop(state);
-        if start {
-            self.start();
+        start
+    }
+
+    /// Does what is queued: here, as long as that is short and the storage has a place for it, or else on another thread.
+    pub(super) fn go(self: &Arc<Self>) {
+        match self.outbox.connection.session.at_once() {
+            Some(_place) => Arc::clone(self).run(Where::Here),
+            None => self.start(),
         }
     }
 
@@ -277,18 +299,19 @@ impl Lane {
         self.start();
     }
 
-    fn start(self: &Arc<Self>) {
+    /// Does what is queued on a thread that may wait.
+    pub(super) fn start(self: &Arc<Self>) {
         let lane = Arc::clone(self);
-        self.outbox.connection.tasks.spawn_blocking(move || lane.run());
+        self.outbox.connection.tasks.spawn_blocking(move || lane.run(Where::Pool));
     }
 
     /// The job.
-    fn run(self: Arc<Self>) {
+    fn run(self: Arc<Self>, place: Where) {
         let _busy = Busy::new(&self.outbox.connection);
         let _guard = EndOnPanic(&self.outbox);
         let mut file = self.lock().file.take();
         let mut answers = Answers::default();
-        while let Some(op) = self.next(&mut file, &mut answers) {
+        while let Some(op) = self.next(place, &mut file, &mut answers) {
             self.outbox.connection.unqueue(op.backlog_bytes());
             if self.outbox.connection.halted.is_cancelled() {
                 // Kicked or cut: nothing more is done; the file is suspended at once.
@@ -365,9 +388,16 @@ impl Lane {
     }
 
     /// Takes the next request. Without one, hands on the replies, puts the file back and ends the job.
-    fn next(self: &Arc<Self>, file: &mut Option<File>, answers: &mut Answers) -> Option<Op> {
+    fn next(self: &Arc<Self>, place: Where, file: &mut Option<File>, answers: &mut Answers) -> Option<Op> {
         loop {
             let mut state = self.lock();
+            if place == Where::Here && state.ops.front().is_some_and(|op| !is_short(op, file.as_ref())) {
+                state.file = file.take();
+                drop(state);
+                self.hand_on(answers);
+                self.start();
+                return None;
+            }
             let parkable = match state.ops.front() {
                 // A READ in front of a WRITE is done even without room: the WRITE holds room that others wait for.
                 // Rare (files open for both), and bounded by what a connection may leave unread.
@@ -512,6 +542,17 @@ impl Lane {
 fn not_landed() -> Refusal {
     let sentence = "a digest is told of what has landed; close the file first, then ask by its name";
     Refusal::new(Reason::Incomplete, sentence)
+}
+
+/// Is it soon done, on a disk that is well?
+fn is_short(op: &Op, file: Option<&File>) -> bool {
+    match (op, file) {
+        (Op::Write(_) | Op::Stat { .. }, Some(File::Receiving(receiving))) => receiving.is_short(),
+        (Op::Close { .. }, Some(File::Receiving(receiving))) => receiving.closes_shortly(),
+        (Op::Read { .. }, Some(File::Sending(sending))) => sending.is_short(),
+        (Op::Stat { .. } | Op::Close { .. }, Some(File::Sending(_) | File::Listed(_))) => true,
+        _ => false,
+    }
 }
 
 fn has_unwritten(file: Option<&File>) -> bool {

@@ -21,6 +21,9 @@ use crate::delivery::{Download, Reason, Refusal, Step, Upload};
 const DIRECT_BYTES: usize = 8 * 1024;
 /// Shorter ones are put together up to this, in bytes.
 const TOGETHER_BYTES: usize = 256 * 1024;
+/// From this length on an upload has a thread of its own, in bytes: the next bytes are deciphered meanwhile, which is worth
+/// waking it.
+const LONG_BYTES: u64 = 1024 * 1024;
 /// Largest offset of a byte. Anything near 2^63 is no file's.
 const MAX_OFFSET: u64 = (i64::MAX as u64) >> 8;
 
@@ -313,6 +316,16 @@ impl Receiving {
     /// Makes what is written durable.
     pub(super) fn sync(&mut self) -> Result<(), Refusal> {
         self.upload.sync()
+    }
+
+    /// True while so little of it has come that the next WRITE is not worth another thread.
+    pub(super) fn is_short(&self) -> bool {
+        self.upload.size() < LONG_BYTES
+    }
+
+    /// True when CLOSE is soon done.
+    pub(super) fn closes_shortly(&self) -> bool {
+        self.early.is_empty() && !self.upload.is_mere_copy() && self.upload.lands_shortly()
     }
 
     /// Lands it; or says why not, and suspends it.

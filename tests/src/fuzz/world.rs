@@ -59,7 +59,7 @@ struct Ground {
 
 static GROUND: LazyLock<Ground> = LazyLock::new(|| {
     log::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let place = place();
     let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
     let hasher = Hasher::new(cost, WorkLimits::default()).unwrap();

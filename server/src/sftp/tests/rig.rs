@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use landfall_auth::{Database, Grant, Protocol, Source as Kept, Sync, User};
+use landfall_storage::disk::Faults;
 use landfall_storage::{Durability, LocalStore};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
@@ -39,11 +40,19 @@ pub(super) struct Ground {
 
 impl Ground {
     pub(super) async fn new() -> Self {
+        Self::on(|files, staging| LocalStore::open(files, staging, Durability::Process)).await
+    }
+
+    /// On a disk that fails, or takes its time, as told.
+    pub(super) async fn with_faults(faults: Arc<dyn Faults>) -> Self {
+        Self::on(|files, staging| LocalStore::open_with_faults(files, staging, Durability::Process, faults)).await
+    }
+
+    async fn on(open: impl FnOnce(&Path, &Path) -> landfall_storage::Result<LocalStore>) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let database = Database::open(&place.path().join("db"), Sync::Full).await.unwrap();
+        let database = Database::open(&place.path().join("db"), Sync::Normal).await.unwrap();
         database.migrate(&ledger::MIGRATIONS).await.unwrap();
-        let store =
-            LocalStore::open(&place.path().join("files"), &place.path().join("staging"), Durability::Process).unwrap();
+        let store = open(&place.path().join("files"), &place.path().join("staging")).unwrap();
         let delivery = Delivery::new(Arc::new(store), Ledger::start(database.clone()), TemporaryNames::default());
         Self { place, database, delivery }
     }
