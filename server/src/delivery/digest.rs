@@ -13,8 +13,12 @@ use super::refusal::Refusal;
 
 /// Bytes read at a time when catching up.
 const CATCH_UP_BYTES: usize = 256 * 1024;
-/// Pieces that may wait for the thread beside; then the transfer waits for it.
-const QUEUE_PIECES: usize = 4;
+/// An upload of this length, in bytes, is worth a thread for its digest.
+pub const DIGEST_BESIDE_FROM_BYTES: u64 = 4 * 1024 * 1024;
+/// What is handed to that thread at a time, in bytes: small pieces are gathered, since each time may wake it.
+const HANDED_BYTES: usize = 256 * 1024;
+/// How many of those may wait for it; then the transfer waits, too.
+const QUEUE_HANDED: usize = 4;
 
 /// Bytes that one thread writes while another reads them.
 pub type Piece = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -28,7 +32,32 @@ pub(super) struct RunningDigest {
 /// Who has the digest.
 enum Place {
     Here(Context),
-    Beside { queue: SyncSender<(Piece, usize)>, thread: JoinHandle<Context> },
+    Beside(Beside),
+}
+
+/// The thread beside, and what it has yet to be handed.
+struct Beside {
+    queue: SyncSender<Vec<Part>>,
+    gathered: Vec<Part>,
+    gathered_bytes: usize,
+    thread: JoinHandle<Context>,
+}
+
+/// The first so many bytes of a piece.
+type Part = (Piece, usize);
+
+impl Beside {
+    /// False when the thread is no more.
+    fn take(&mut self, piece: Piece, length: usize) -> bool {
+        self.gathered.push((piece, length));
+        self.gathered_bytes += length;
+        self.gathered_bytes < HANDED_BYTES || self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> bool {
+        self.gathered_bytes = 0;
+        self.queue.send(std::mem::take(&mut self.gathered)).is_ok()
+    }
 }
 
 impl RunningDigest {
@@ -62,9 +91,9 @@ impl RunningDigest {
             let context = self.take();
             self.place = beside(context);
         }
-        match &self.place {
-            Place::Beside { queue, .. } if offset == self.hashed => {
-                if queue.send((piece, length)).is_ok() {
+        match &mut self.place {
+            Place::Beside(beside) if offset == self.hashed => {
+                if beside.take(piece, length) {
                     self.hashed += length as u64;
                 } else {
                     *self = Self::new();
@@ -134,9 +163,11 @@ impl RunningDigest {
     fn take(&mut self) -> Context {
         match std::mem::replace(&mut self.place, Place::Here(Context::new(&SHA256))) {
             Place::Here(context) => context,
-            Place::Beside { queue, thread } => {
-                drop(queue);
-                thread.join().unwrap_or_else(|_| {
+            Place::Beside(mut beside) => {
+                // Should it be no more, joining says so.
+                beside.hand_over();
+                drop(beside.queue);
+                beside.thread.join().unwrap_or_else(|_| {
                     // Begun anew; the end catches up.
                     self.hashed = 0;
                     Context::new(&SHA256)
@@ -169,20 +200,20 @@ impl Drop for Seat {
 /// Goes on with a digest beside, if there is a seat and a thread for it.
 fn beside(context: Context) -> Place {
     let Some(seat) = Seat::take() else { return Place::Here(context) };
-    let (queue, pieces) = sync_channel(QUEUE_PIECES);
+    let (queue, handed) = sync_channel(QUEUE_HANDED);
     let begun = context.clone();
     let work = move || {
         let _seat = seat;
-        follow(begun, &pieces)
+        follow(begun, &handed)
     };
     match thread::Builder::new().name("digest".to_owned()).spawn(work) {
-        Ok(thread) => Place::Beside { queue, thread },
+        Ok(thread) => Place::Beside(Beside { queue, gathered: Vec::new(), gathered_bytes: 0, thread }),
         Err(_) => Place::Here(context),
     }
 }
 
-fn follow(mut context: Context, pieces: &Receiver<(Piece, usize)>) -> Context {
-    while let Ok((piece, length)) = pieces.recv() {
+fn follow(mut context: Context, handed: &Receiver<Vec<Part>>) -> Context {
+    for (piece, length) in handed.iter().flatten() {
         context.update((*piece).as_ref().get(..length).unwrap_or_default());
     }
     context

@@ -61,7 +61,7 @@ use landfall_storage::{Durability, Store, UploadId, VirtualPath};
 
 use crate::inspect::Pool;
 
-pub use digest::Piece;
+pub use digest::{DIGEST_BESIDE_FROM_BYTES, Piece};
 pub use hash::Algorithm;
 pub use ledger::Ledger;
 pub use pace::Pace;

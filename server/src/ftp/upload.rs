@@ -12,7 +12,7 @@ use super::Engine;
 use super::ascii::ToStored;
 use super::course::Course;
 use super::data::{Break, Data, Terms};
-use crate::delivery::{Receipt, Refusal, Upload};
+use crate::delivery::{DIGEST_BESIDE_FROM_BYTES, Receipt, Refusal, Upload};
 
 /// Bytes taken in after a cancellation: what the kernel may have received before it, and no more from a peer that goes
 /// on sending.
@@ -24,9 +24,6 @@ const LAST_SIGNS_SHARE: u32 = 4;
 const LAST_SIGNS_MOST: Duration = Duration::from_millis(50);
 /// Between the two ends of a killed client lie some 20 µs on a machine with time to spare.
 const LAST_SIGNS_LEAST: Duration = Duration::from_micros(100);
-
-/// From so many bytes on an upload is long enough for a second thread, which takes the digest.
-const DIGEST_BESIDE_FROM_BYTES: u64 = 4 * 1_024 * 1_024;
 
 /// What the thread asks the control connection at the end of the data: is everything still as it was? The answer comes
 /// through this.

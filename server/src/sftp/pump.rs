@@ -214,7 +214,10 @@ impl Pump {
                 room
             }
         };
-        self.queue_at(&lane, Op::Write(Box::new(Chunk { id, offset, data, bytes, _place: place.flatten(), _room: room })));
+        self.queue_at(
+            &lane,
+            Op::Write(Box::new(Chunk { id, offset, data, bytes, _place: place.flatten(), _room: room })),
+        );
         Ok(true)
     }
 

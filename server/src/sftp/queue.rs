@@ -296,7 +296,7 @@ impl Lane {
         }
         state.course = Course::Running;
         drop(state);
-        self.start();
+        self.go();
     }
 
     /// Does what is queued on a thread that may wait.
@@ -547,10 +547,9 @@ fn not_landed() -> Refusal {
 /// Is it soon done, on a disk that is well?
 fn is_short(op: &Op, file: Option<&File>) -> bool {
     match (op, file) {
-        (Op::Write(_) | Op::Stat { .. }, Some(File::Receiving(receiving))) => receiving.is_short(),
         (Op::Close { .. }, Some(File::Receiving(receiving))) => receiving.closes_shortly(),
-        (Op::Read { .. }, Some(File::Sending(sending))) => sending.is_short(),
-        (Op::Stat { .. } | Op::Close { .. }, Some(File::Sending(_) | File::Listed(_))) => true,
+        (Op::Write(_) | Op::Read { .. } | Op::Stat { .. } | Op::Close { .. }, Some(_)) => true,
+        (Op::SetStat { attributes, .. }, Some(_)) => attributes.size.is_none(),
         _ => false,
     }
 }

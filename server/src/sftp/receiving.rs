@@ -15,15 +15,12 @@ use super::packets::{self, MAX_PAYLOAD_BYTES};
 use super::queue::{Answers, Chunk};
 use super::requests::Part;
 use super::status::Code;
-use crate::delivery::{Download, Reason, Refusal, Step, Upload};
+use crate::delivery::{DIGEST_BESIDE_FROM_BYTES, Download, Reason, Refusal, Step, Upload};
 
 /// Pieces at least this long are written as they are, in bytes: putting them together costs more than it saves.
 const DIRECT_BYTES: usize = 8 * 1024;
 /// Shorter ones are put together up to this, in bytes.
 const TOGETHER_BYTES: usize = 256 * 1024;
-/// From this length on an upload has a thread of its own, in bytes: the next bytes are deciphered meanwhile, which is worth
-/// waking it.
-const LONG_BYTES: u64 = 1024 * 1024;
 /// Largest offset of a byte. Anything near 2^63 is no file's.
 const MAX_OFFSET: u64 = (i64::MAX as u64) >> 8;
 
@@ -176,7 +173,11 @@ impl Receiving {
                 outcome = self.write_together();
             }
             if outcome.is_ok() && piece.len() >= DIRECT_BYTES {
-                outcome = self.upload.write_at(at, piece);
+                outcome = if at >= DIGEST_BESIDE_FROM_BYTES {
+                    self.upload.write_shared(at, Arc::new(piece.clone()), piece.len())
+                } else {
+                    self.upload.write_at(at, piece)
+                };
             } else if outcome.is_ok() {
                 if self.together.is_empty() {
                     self.together_at = at;
@@ -316,11 +317,6 @@ impl Receiving {
     /// Makes what is written durable.
     pub(super) fn sync(&mut self) -> Result<(), Refusal> {
         self.upload.sync()
-    }
-
-    /// True while so little of it has come that the next WRITE is not worth another thread.
-    pub(super) fn is_short(&self) -> bool {
-        self.upload.size() < LONG_BYTES
     }
 
     /// True when CLOSE is soon done.

@@ -19,14 +19,10 @@ const MAX_NAMES: u32 = 500;
 /// The same in bytes; the longest name once more stays below a packet's limit.
 const NAMES_BYTES: usize = 64 * 1024;
 
-/// From this on a download has a thread of its own, in bytes: what was read is enciphered meanwhile.
-const LONG_BYTES: u64 = 1024 * 1024;
-
 /// A landed file open for reading.
 pub(super) struct Sending {
     download: Download,
     connection: Arc<Connection>,
-    sent_bytes: u64,
     _transfer: Transfer,
 }
 
@@ -34,7 +30,7 @@ impl Sending {
     /// Over `download`.
     pub(super) fn new(download: Download, path: &VirtualPath, connection: &Arc<Connection>) -> Self {
         let transfer = Transfer::new(connection, &format!("RETR {path}"));
-        Self { download, connection: Arc::clone(connection), sent_bytes: 0, _transfer: transfer }
+        Self { download, connection: Arc::clone(connection), _transfer: transfer }
     }
 
     /// The open file.
@@ -47,13 +43,8 @@ impl Sending {
         self.download.file().stat()
     }
 
-    /// True while so little of it was asked for that the next READ is not worth another thread.
-    pub(super) fn is_short(&self) -> bool {
-        self.sent_bytes < LONG_BYTES
-    }
-
     /// READ.
-    pub(super) fn read(&mut self, id: u32, offset: u64, wanted_bytes: u32, answers: &mut Answers) {
+    pub(super) fn read(&self, id: u32, offset: u64, wanted_bytes: u32, answers: &mut Answers) {
         let wanted = (wanted_bytes as usize).min(MAX_PAYLOAD_BYTES);
         let left = usize::try_from(self.download.size().saturating_sub(offset)).unwrap_or(usize::MAX);
         let read = packets::data(&mut answers.out, id, wanted.min(left), |room| self.fill(offset, room));
@@ -62,7 +53,6 @@ impl Sending {
             Ok(count) => {
                 answers.count += 1;
                 self.connection.delivered(count);
-                self.sent_bytes += count as u64;
             }
             Err(refusal) => answers.refuse(id, &refusal),
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use bytes::{BufMut, BytesMut};
 use landfall_storage::disk::{Call, Faults};
 
-use super::rig::{FRESH, Ground, READ, noise, open_fields, request};
+use super::rig::{FRESH, Ground, READ, noise, open_fields, request, sha256};
 use crate::sftp::packets;
 
 /// A disk on which writes stand still until they are let go.
@@ -110,28 +110,27 @@ async fn what_is_there_together_is_written_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_a_long_upload_gets_a_thread_of_its_own() {
-    let disk = Arc::new(Standstill::default());
-    let _let_go = LetGo(disk.clone());
-    let ground = Ground::with_faults(disk.clone()).await;
+async fn a_long_upload_has_its_digest_beside() {
+    let ground = Ground::new().await;
     let mut client = ground.client().await;
     client.init().await;
+    // Past the length from which on it is, with pieces of all sizes, some of them twice, and one taken back.
+    let data = noise(9_000_000, 1);
     let handle = client.opened("a.jpg", FRESH).await;
-    let piece = noise(200_000, 1);
-    for index in 0..10 {
-        disk.begun();
-        disk.set(true);
-        let write = client.write(&handle, index * 200_000, &piece).await;
-        while *disk.begun.lock().unwrap() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    let (mut at, mut last) = (0, 0);
+    for size in [200_000, 1_000, 60_000, 9_000, 255_000].into_iter().cycle() {
+        let end = (at + size).min(data.len());
+        last = client.write(&handle, at as u64, &data[at..end]).await;
+        at = end;
+        if at == data.len() {
+            break;
         }
-        let short = index * 200_000 < 1 << 20;
-        assert_eq!(client.connection.session.at_once().is_none(), short, "behind {} bytes", index * 200_000);
-        disk.set(false);
-        assert_eq!(client.reply(write).await.code(), 0);
     }
+    assert_eq!(client.reply(last).await.code(), 0);
+    assert_eq!(client.wrote(&handle, 8_000_000, &data[8_000_000..8_100_000]).await.code(), 0);
     assert_eq!(client.close(&handle).await.code(), 0);
-    assert_eq!(std::fs::read(ground.on_disk("a.jpg")).unwrap(), piece.repeat(10));
+    assert_eq!(std::fs::read(ground.on_disk("a.jpg")).unwrap(), data);
+    assert_eq!(ground.receipts().await[0].sha256.as_deref(), Some(&*sha256(&data)));
     client.end().await;
 }
 

@@ -4,17 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use landfall_auth::Grant;
 use tokio::sync::Semaphore;
 
-use super::rig::{APPEND, CREAT, Client, FRESH, Ground, READ, WRITE, noise};
+use super::rig::{APPEND, CREAT, Client, FRESH, Ground, READ, WRITE, noise, sha256};
 use crate::sftp::packets;
-
-fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
 
 /// Path, size and digest in the last receipt.
 async fn last_receipt(ground: &Ground) -> (String, u64, String) {

@@ -398,3 +398,13 @@ pub(super) fn noise(count: usize, seed: u64) -> Vec<u8> {
     bytes.truncate(count);
     bytes
 }
+
+/// The digest as the ledger tells it.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
