@@ -1,7 +1,7 @@
 //! How an upload begins: fresh, as a new file, going on with what is suspended, behind what has landed, or with a part of
 //! it alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use landfall_storage::{Begin, Error, Kind, Replace, VirtualPath};
@@ -178,7 +178,12 @@ fn begin_upload(
         .as_ref()
         .filter(|stat| stat.kind == Kind::File && (temporary || placement == Placement::Exact(Replace::Yes)))
         .map(|stat| stat.size);
+    // Who is about to suspend an upload of that name is through with it, row and room and all: or else it would be given up
+    // here without either.
+    let settled = shared.delivery.suspending.lock().unwrap_or_else(PoisonError::into_inner);
     let suspended = shared.staged(&store_path).filter(|staged| !staged.active);
+    // A copy of what landed takes too long for others to wait for it.
+    let settled = (begin != Begin::Append || suspended.is_some() || landed.is_none()).then_some(settled);
     if let (Some(account), Some(landed), None, Begin::Append) = (&shared.account, &landed, &suspended, begin) {
         // It begins with a copy of what landed: there has to be room for that before it is made.
         account.fits(landed.size, replaces)?;
@@ -190,8 +195,9 @@ fn begin_upload(
     // Built before its room is asked for, so that a refusal takes the path of every other one.
     let resumed = suspended.as_ref().is_some_and(|suspended| suspended.id == *staged.id());
     if let Some(old) = suspended.filter(|_| !resumed) {
-        shared.given_up(&old);
+        shared.forget(&old);
     }
+    drop(settled);
     if let Some(account) = &shared.account
         && let Err(refusal) = account.enter(&**store, staged.id().as_str(), staged.size(), resumed, replaces)
     {

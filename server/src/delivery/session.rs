@@ -183,6 +183,11 @@ impl Shared {
 
     pub(super) fn given_up(&self, staged: &Suspended) {
         self.delivery.rows_of_suspended_are_posted();
+        self.forget(staged);
+    }
+
+    /// The same for who has waited for that.
+    pub(super) fn forget(&self, staged: &Suspended) {
         self.delivery.ledger.forget(staged.id.as_str());
         if let Some(account) = &self.account {
             account.removed(staged.size);

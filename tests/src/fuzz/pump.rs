@@ -74,6 +74,14 @@ fn everything_is_answered(line: &Line, kicked: bool) {
     assert!(unanswered.is_empty(), "without a reply: {:?}", unanswered[0].asked);
 }
 
+fn is_written_to(line: &Line, handle: &[u8]) -> bool {
+    line.requests.iter().any(|request| {
+        let done = matches!(request.reply, Some(Says::Status(0, _)));
+        let bytes = request.asked.kind == wire::WRITE && !request.asked.text(2).is_empty();
+        bytes && done && request.asked.text(0) == handle
+    })
+}
+
 /// What is visible was closed, and what was told to have landed is in the ledger.
 fn only_what_was_closed(world: &World, lines: &[Line], contents: &Contents) {
     for file in world.files() {
@@ -95,9 +103,12 @@ fn only_what_was_closed(world: &World, lines: &[Line], contents: &Contents) {
                 request.asked.kind == wire::OPEN && request.asked.number(1) & 6 != 0 && !temporary
             })
             .filter_map(|request| match &request.reply {
-                Some(Says::Handle(handle)) => Some(handle.as_slice()),
+                Some(Says::Handle(handle)) => Some((handle.as_slice(), request.asked.number(1) & wire::TRUNC != 0)),
                 _ => None,
             })
+            // What was opened as it stands and not written to does not land again.
+            .filter(|(handle, fresh)| *fresh || is_written_to(line, handle))
+            .map(|(handle, _)| handle)
             .collect();
         let closed = line.requests.iter().filter(|request| {
             let done = matches!(request.reply, Some(Says::Status(0, _)));

@@ -13,6 +13,8 @@ pub(super) const OPEN: u8 = 3;
 pub(super) const CLOSE: u8 = 4;
 pub(super) const READ: u8 = 5;
 pub(super) const WRITE: u8 = 6;
+/// Of OPEN: begins anew (section 6.3).
+pub(super) const TRUNC: u64 = 0x10;
 pub(super) const FSTAT: u8 = 8;
 pub(super) const FSETSTAT: u8 = 10;
 pub(super) const OPENDIR: u8 = 11;

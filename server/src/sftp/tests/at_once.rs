@@ -71,6 +71,7 @@ async fn a_disk_that_stands_still_leaves_threads_to_others() {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     let mut other = ground.client().await;
+    assert!(other.connection.session.at_once().is_none());
     other.init().await;
     assert_eq!(other.stat("/").await.kind, 105);
     disk.set(false);
