@@ -17,6 +17,9 @@ const MAX_OFFSET: u64 = (i64::MAX as u64) >> 8;
 const MAX_DATA_BYTES: u64 = 255 * 1024;
 /// Rounds in which uploads that began with what others left are worked out.
 const ROUNDS: usize = 4;
+/// Contents that are kept at most, in bytes: a script with many WRITEs that nobody answered may have left more than can be
+/// worked out.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 type Content = Rc<Vec<u8>>;
 
@@ -29,6 +32,7 @@ pub(super) struct Contents {
     staged: Vec<Content>,
     digests: HashSet<String>,
     seen: HashSet<(bool, String)>,
+    kept_bytes: usize,
 }
 
 impl Contents {
@@ -37,12 +41,17 @@ impl Contents {
         if !self.seen.insert((publishable, digest.clone())) {
             return;
         }
+        self.kept_bytes += content.len();
         if publishable {
             self.digests.insert(digest);
             self.publishable.push(content);
         } else {
             self.staged.push(content);
         }
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.kept_bytes > MAX_KEPT_BYTES
     }
 
     /// Is it of something that a name may hold?
@@ -71,8 +80,8 @@ impl Handle<'_> {
     }
 }
 
-/// Works out all of them; panics when no history explains the replies.
-pub(super) fn contents(lines: &[Line]) -> Contents {
+/// Works out all of them, unless they are too many; panics when no history explains the replies.
+pub(super) fn contents(lines: &[Line]) -> Option<Contents> {
     let mut contents = Contents::default();
     contents.add(true, Rc::new(Vec::new()));
     contents.add(true, Rc::new(SEED.to_vec()));
@@ -91,6 +100,9 @@ pub(super) fn contents(lines: &[Line]) -> Contents {
                 let known: Vec<Content> = contents.staged.iter().chain(&contents.publishable).cloned().collect();
                 let append = opens().all(|open| open.asked.number(1) & 4 != 0);
                 for initial in known {
+                    if contents.are_too_many() {
+                        return None;
+                    }
                     explained |= explain(handle, &initial, append, roomy, &mut contents);
                 }
             }
@@ -102,7 +114,7 @@ pub(super) fn contents(lines: &[Line]) -> Contents {
     for handle in &handles {
         downloads(handle, &contents);
     }
-    contents
+    Some(contents)
 }
 
 /// True when no limit of the user's can be a reason for a refused WRITE.
