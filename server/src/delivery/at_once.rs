@@ -40,6 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::unwrap_used, reason = "a test")]
     fn half_of_the_threads_are_left_for_others() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
         let places = runtime.block_on(async { AtOnce::new() });

@@ -205,14 +205,13 @@ impl Pump {
             self.queue_at(&lane, Op::Crowded { id });
             return Ok(true);
         }
-        let room = match self.connection.try_write_room(bytes) {
-            Some(room) => room,
-            None => {
-                // It comes back when those before are done.
-                self.go();
-                let Some(room) = self.connection.write_room(bytes).await else { return Ok(false) };
-                room
-            }
+        let room = if let Some(room) = self.connection.try_write_room(bytes) {
+            room
+        } else {
+            // It comes back when those before are done.
+            self.go();
+            let Some(room) = self.connection.write_room(bytes).await else { return Ok(false) };
+            room
         };
         self.queue_at(
             &lane,

@@ -43,10 +43,10 @@ pub fn check(input: &[u8]) {
         everything_is_answered(line, client.kicked);
     }
     assert_eq!(world.trespasses(), None);
-    if !client.lines.iter().any(|line| line.unknown || line.twins || cuts_by_name(line)) {
-        if let Some(contents) = history::contents(&client.lines) {
-            only_what_was_closed(&world, &client.lines, &contents);
-        }
+    if !client.lines.iter().any(|line| line.unknown || line.twins || cuts_by_name(line))
+        && let Some(contents) = history::contents(&client.lines)
+    {
+        only_what_was_closed(&world, &client.lines, &contents);
     }
     let total: usize = world.files().iter().map(Vec::len).sum();
     assert!(total as u64 <= QUOTA_BYTES, "{total} bytes");
