@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use landfall_storage::{Kind, Stat};
 
 use super::attributes::Attributes;
@@ -173,11 +173,7 @@ impl Receiving {
                 outcome = self.write_together();
             }
             if outcome.is_ok() && piece.len() >= DIRECT_BYTES {
-                outcome = if at >= DIGEST_BESIDE_FROM_BYTES {
-                    self.upload.write_shared(at, Arc::new(piece.clone()), piece.len())
-                } else {
-                    self.upload.write_at(at, piece)
-                };
+                outcome = self.write_out(at, piece.clone());
             } else if outcome.is_ok() {
                 if self.together.is_empty() {
                     self.together_at = at;
@@ -202,9 +198,17 @@ impl Receiving {
         if self.together.is_empty() {
             return Ok(());
         }
-        let outcome = self.upload.write_at(self.together_at, &self.together);
-        self.together.clear();
-        outcome
+        let together = self.together.split().freeze();
+        self.write_out(self.together_at, together)
+    }
+
+    /// One way for large pieces and small ones: the digest of a long upload stays beside, once it is there.
+    fn write_out(&mut self, at: u64, bytes: Bytes) -> Result<(), Refusal> {
+        if at < DIGEST_BESIDE_FROM_BYTES {
+            return self.upload.write_at(at, &bytes);
+        }
+        let length = bytes.len();
+        self.upload.write_shared(at, Arc::new(bytes), length)
     }
 
     fn acknowledge(&mut self, answers: &mut Answers) {
