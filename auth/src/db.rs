@@ -91,8 +91,8 @@ impl Database {
         Ok(Write { transaction, _turn: turn })
     }
 
-    /// The same for somebody who writes all day, on a thread that may block, or one of a runtime that has several: a connection that is kept, and that works on
-    /// the caller's thread. The pool's connections have threads of their own, and each statement costs two task switches.
+    /// The same for somebody who writes all day, on a thread that may block, or one of a runtime that has several: a
+    /// connection that is kept, and that works on the caller's thread. The pool's connections have threads of their own, and each statement costs two task switches.
     ///
     /// # Errors
     /// [`Error::Writer`]; [`Error::Database`] when the database is closed.
